@@ -1,0 +1,1 @@
+"""Runs what the scheduler decides. Of the scheduler, only errors, model and ports are imported here."""

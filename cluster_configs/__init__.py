@@ -1,0 +1,1 @@
+"""Configuration that ships with dualtrack: accelerators, clusters, tenants, rules, policies, workloads."""

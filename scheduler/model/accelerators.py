@@ -1,0 +1,103 @@
+"""What a chip is: the catalog of accelerators, where each figure says where it comes from and how sure it is."""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+__all__ = ["Accelerator", "Catalog", "Confidence", "Figure", "Provenance", "Track", "WorkClass"]
+
+
+class Provenance(StrEnum):
+    """How a figure came about."""
+
+    MEASURED = "measured"  # by us, on the device
+    PUBLISHED = "published"  # by the vendor or a third party, with a source
+    DERIVED = "derived"  # by arithmetic on published figures
+    MODELLED = "modelled"  # by judgement or a model; never quoted as a measurement
+
+
+class Confidence(StrEnum):
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Track(StrEnum):
+    """A policy label that the operator may override per pool, not a law of nature."""
+
+    IMPORTED = "imported"
+    DOMESTIC = "domestic"
+
+
+class WorkClass(StrEnum):
+    """What bounds a job's speed; the class table in `profiles` has one ratio per class and accelerator."""
+
+    DENSE_TRAINING = "dense_training"
+    VISION_TRAINING = "vision_training"
+    PREFILL = "prefill"
+    DECODE = "decode"  # small batches: reading weights and caches
+    BATCH_DECODE = "batch_decode"  # large batches or mixtures of experts
+    EMBEDDING = "embedding"
+    COMMUNICATION = "communication"
+
+
+class Figure(Struct, frozen=True):
+    """One number with its band [low, high] (both inclusive) and its provenance."""
+
+    value: float
+    low: float
+    high: float
+    provenance: Provenance = Provenance.MODELLED
+    confidence: Confidence = Confidence.LOW
+    source: str = ""
+
+
+class Accelerator(Struct, frozen=True, kw_only=True):
+    """A model of chip, per schedulable device (a 910C package is one device of two dies).
+
+    Dense arithmetic (no sparsity), bandwidth of device memory, scale-up link bidirectional per device. A figure that
+    nobody published is absent. `rates` are relative to one h20-96 of the same work class. `compute_units` are
+    thousandths of the operator-set weight in which ceilings are counted (h20-96 = 1000).
+    """
+
+    name: str
+    family: str
+    vendor: str
+    adapter: str
+    track: Track
+    compute_units: int
+    dies: int = 1
+    devices_per_node: int = 8
+    grants: tuple[int, ...] = ()  # counts per node that the vendor's tools can grant; empty means any
+    hbm_gib: Figure
+    bandwidth_tb_per_s: Figure | None = None
+    bf16_tflops: Figure | None = None
+    fp8_tflops: Figure | None = None
+    int8_tflops: Figure | None = None
+    link_gb_per_s: Figure | None = None
+    tdp_w: Figure | None = None
+    price_cny: Figure | None = None
+    rates: Mapping[WorkClass, Figure] = field(default_factory=dict)
+    notes: str = ""
+
+
+class Catalog(Struct, frozen=True):
+    """Accelerators by name; the order of names is the order of every array that has a row per accelerator."""
+
+    accelerators: tuple[Accelerator, ...]
+
+    def __iter__(self) -> Iterator[Accelerator]:  # type: ignore[override]
+        return iter(self.accelerators)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(a.name for a in self.accelerators)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Families in the order of first appearance."""
+        return tuple(dict.fromkeys(a.family for a in self.accelerators))
+
+    def get(self, name: str) -> Accelerator | None:
+        return next((a for a in self.accelerators if a.name == name), None)

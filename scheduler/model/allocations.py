@@ -1,0 +1,38 @@
+"""What a job holds: devices of nodes, granted to the roles of one attempt, at a charge frozen when granted."""
+
+from msgspec import Struct
+
+from scheduler.model.units import WHOLE_DEVICE
+
+__all__ = ["Allocation", "Chosen", "Grant"]
+
+
+class Grant(Struct, frozen=True):
+    """Devices of one node for one role, as bits of `devices` (bit i is the node's device i)."""
+
+    node: int
+    role: int
+    devices: int
+    cpu_milli: int
+    memory_mib: int
+    thousandths: int = WHOLE_DEVICE
+
+    @property
+    def count(self) -> int:
+        return self.devices.bit_count()
+
+
+class Chosen(Struct, frozen=True):
+    """What one role takes: an accelerator and a count of devices."""
+
+    accelerator: str
+    count: int
+
+
+class Allocation(Struct, frozen=True, kw_only=True):
+    """`rate` in work units per second as forecast; `charge` in thousandths of compute units."""
+
+    chosen: tuple[Chosen, ...]  # one per role
+    grants: tuple[Grant, ...]
+    rate: float
+    charge: int

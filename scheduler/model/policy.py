@@ -1,0 +1,23 @@
+"""What an operator sets: the policy, the placement strategy and the patience of the scheduler."""
+
+from msgspec import Struct
+
+from scheduler.model.units import US_PER_S
+
+__all__ = ["Policy"]
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """Defaults suit a production fleet; demos and tests shorten the times."""
+
+    name: str = "priority"
+    placement: str = "best-fit"
+    preemption: bool = True
+    min_run_us: int = 1_800 * US_PER_S  # a running attempt is not preempted or resized before
+    notice_min_us: int = 60 * US_PER_S  # a victim gets twice its save time, within these bounds
+    notice_max_us: int = 600 * US_PER_S
+    start_timeout_us: int = 900 * US_PER_S  # from Allocated to all ranks up; then interrupted
+    stop_grace_us: int = 60 * US_PER_S  # past the notice, before the attempt counts as lost
+    suspect_after_us: int = 30 * US_PER_S  # an executor silent for this long makes its cell's nodes suspect
+    resize_gain: float = 0.1  # an elastic job grows only for a rate that is higher by this share
+    max_preemptions_per_cycle: int = 32  # the storm guard

@@ -1,0 +1,62 @@
+"""Why a job waits: a closed list of codes with amounts. The sentences belong to cli; nothing else explains."""
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+__all__ = ["FOR_EVER", "Reason", "ReasonCode"]
+
+
+class ReasonCode(StrEnum):
+    """Ordered from what the user could mend to what only time can."""
+
+    # for ever, as the fleet and the quota are today
+    UNKNOWN_ACCELERATOR = "unknown_accelerator"  # no pool of the fleet has it
+    EXCEEDS_FLEET = "exceeds_fleet"  # more devices than all cells have
+    EXCEEDS_CELL = "exceeds_cell"  # more devices than any one cell has
+    EXCEEDS_NODE = "exceeds_node"  # more CPU, memory or devices than any node has
+    EXCEEDS_DOMAIN = "exceeds_domain"  # required in one domain or node, and none is that large
+    GRANULARITY = "granularity"  # the vendor cannot grant that count
+    MEMORY_FLOOR = "memory_floor"  # the model does not fit into that many devices
+    NO_RATE = "no_rate"  # nothing is known of its speed there
+    BELOW_MIN_EFFICIENCY = "below_min_efficiency"
+    NO_ADAPTER = "no_adapter"  # no backend can run on it
+    MOVE_NOT_ALLOWED = "move_not_allowed"  # has progress elsewhere and may not move there
+    CHECKPOINT_NOT_PORTABLE = "checkpoint_not_portable"
+    QUOTA_ZERO = "quota_zero"  # the tenant has no quota for it at all
+    EXCEEDS_QUOTA = "exceeds_quota"  # one gang is more than the tenant's whole quota
+    USER_LIMIT_EXCEEDED = "user_limit_exceeded"  # one gang is more than a user may hold
+    LABELS_EXCLUDE = "labels_exclude"
+    DEADLINE_MISSED = "deadline_missed"
+    # not now
+    SUSPENDED = "suspended"
+    DEPENDENCY = "dependency"
+    ARRAY_LIMIT = "array_limit"
+    BACKOFF = "backoff"  # waits before a retry
+    AFTER_WAIT = "after_wait"  # the option opens later
+    QUOTA_IN_USE = "quota_in_use"
+    USER_LIMIT_IN_USE = "user_limit_in_use"
+    BEHIND_IN_QUEUE = "behind_in_queue"  # an earlier job has first claim on what is idle
+    NO_ROOM = "no_room"  # too few idle devices
+    FRAGMENTED = "fragmented"  # enough idle devices, but not on nodes where the gang fits
+    NODES_UNAVAILABLE = "nodes_unavailable"  # would fit but for cordoned, draining or down nodes
+    WAITING_FOR_PREEMPTED = "waiting_for_preempted"  # victims are leaving
+    CELL_UNREACHABLE = "cell_unreachable"  # its executor does not answer
+    OBSERVING = "observing"  # the service decides but does not act
+    NOT_EVALUATED = "not_evaluated"  # no cycle has seen it yet
+
+
+FOR_EVER: Final = frozenset(list(ReasonCode)[: list(ReasonCode).index(ReasonCode.SUSPENDED)])
+"""Codes that no amount of waiting cures."""
+
+
+class Reason(Struct, frozen=True, kw_only=True):
+    """`need` and `have` in devices unless the code says otherwise; `until_us` when time alone cures it."""
+
+    code: ReasonCode
+    accelerator: str = ""
+    need: int = 0
+    have: int = 0
+    who: str = ""  # a tenant, job id or node that the reason names
+    until_us: int = 0

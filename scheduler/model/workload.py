@@ -1,0 +1,29 @@
+"""A list of jobs with their times of arrival: what a simulation replays."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from scheduler.model.jobs import Job
+
+__all__ = ["Arrival", "Truth", "Workload"]
+
+
+class Truth(Struct, frozen=True, kw_only=True):
+    """What the world knows and the scheduler does not: real speed per accelerator, failures to come."""
+
+    rate_factor: Mapping[str, float] = field(default_factory=dict)  # real rate over forecast rate
+    fails_at: float | None = None  # share of the work after which it fails
+    run_us: int | None = None  # for jobs that declare no work
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    at_us: int
+    job: Job
+    user: str = ""
+    truth: Truth = Truth()
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    name: str
+    arrivals: tuple[Arrival, ...]
