@@ -87,7 +87,7 @@ class Catalog(Struct, frozen=True):
 
     accelerators: tuple[Accelerator, ...]
 
-    def __iter__(self) -> Iterator[Accelerator]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Accelerator]:
         return iter(self.accelerators)
 
     @property
