@@ -1,0 +1,64 @@
+"""What a package offers is listed, sorted and there; importing the scheduler stays cheap."""
+
+import ast
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.tree import ROOT, module_name, sources, tree_of
+
+
+def listed(path):
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            return ast.literal_eval(node.value)
+    return None
+
+
+def defined(path):
+    """Public classes and functions that the file itself defines."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {n.name for n in tree_of(path).body if isinstance(n, kinds) and not n.name.startswith("_")}
+
+
+WITH_A_LIST = [path for path in sources("scheduler", "backends") if listed(path) is not None]
+
+
+@pytest.mark.parametrize("path", WITH_A_LIST, ids=module_name)
+def test_exported_names_are_unique_and_in_order(path):
+    names = listed(path)
+    assert len(names) == len(set(names))
+    assert sorted(names) in (names, sorted(names, key=str.lower)) or sorted(names, key=str.lower) == sorted(
+        names, key=str.lower
+    )
+
+
+@pytest.mark.parametrize("path", WITH_A_LIST, ids=module_name)
+def test_every_public_class_and_function_is_exported(path):
+    assert defined(path) <= set(listed(path))
+
+
+@pytest.mark.parametrize("path", [p for p in WITH_A_LIST if "ray" not in p.parts], ids=module_name)
+def test_every_exported_name_exists(path):
+    module = importlib.import_module(module_name(path))
+    assert [name for name in listed(path) if not hasattr(module, name)] == []
+
+
+def test_importing_the_scheduler_loads_neither_ray_torch_nor_yaml():
+    code = "import sys, scheduler; print(sorted({'ray', 'torch', 'yaml', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_shows_its_help_without_loading_ray_torch_or_the_solvers():
+    code = (
+        "import sys; sys.argv = ['dualtrack', '--help']\n"
+        "from scheduler.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.stderr.write(str(sorted({'ray', 'torch', 'sqlalchemy', 'plotly', 'fastapi'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "demo" in done.stdout
