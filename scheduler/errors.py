@@ -3,9 +3,11 @@
     DualtrackError                     exit code 1
     ├── ConfigError                    2   a file or an inline specification is wrong (place, problem, remedy)
     ├── UsageError                     2   a command was called in a way that cannot be meant
+    │   └── TooLargeError              2   the body of a request is larger than the service reads
     ├── InfeasibleError                4   no future state of this fleet can run the job
     ├── DeniedError                    5   a quota or rule refuses the job, and waiting cannot help
     ├── AuthError                      6   not authenticated, or not allowed
+    │   └── ForbiddenError             6   who asks is known, and their role does not allow it
     ├── ConflictError                  1   a live job has that name, or a submission key was used for another body
     ├── NotFoundError                  1   no such job, node or tenant that the caller may see
     ├── OverloadedError                1   a limit on waiting work was reached; try again later
@@ -33,6 +35,7 @@ __all__ = [
     "DeviceError",
     "DualtrackError",
     "ExecutorError",
+    "ForbiddenError",
     "InfeasibleError",
     "InvariantError",
     "JournalCorruptError",
@@ -46,6 +49,7 @@ __all__ = [
     "PlanRejectedError",
     "PortInUseError",
     "StaleEpochError",
+    "TooLargeError",
     "TransitionError",
     "UnavailableError",
     "UsageError",
@@ -86,6 +90,10 @@ class UsageError(DualtrackError):
     exit_code = 2
 
 
+class TooLargeError(UsageError):
+    pass
+
+
 class InfeasibleError(DualtrackError):
     exit_code = 4
 
@@ -96,6 +104,10 @@ class DeniedError(DualtrackError):
 
 class AuthError(DualtrackError):
     exit_code = 6
+
+
+class ForbiddenError(AuthError):
+    pass
 
 
 class ConflictError(DualtrackError):
