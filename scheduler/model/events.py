@@ -20,8 +20,8 @@ from scheduler.model.rules import Rules
 from scheduler.model.tenants import Tenants
 
 __all__ = [
-    "Actor",
     "ActionRequested",
+    "Actor",
     "Allocated",
     "ArrayMember",
     "AttemptEnded",
@@ -30,6 +30,7 @@ __all__ = [
     "CarriedOver",
     "CellReachability",
     "Configured",
+    "DependencyBroken",
     "EpochStarted",
     "Event",
     "ForeignChanged",
@@ -41,7 +42,6 @@ __all__ = [
     "Record",
     "ResolvedDependency",
     "StopOrdered",
-    "DependencyBroken",
 ]
 
 

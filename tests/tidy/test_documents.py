@@ -32,7 +32,7 @@ def test_every_path_that_a_document_names_exists(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_every_job_file_shown_in_a_document_is_valid(document):
-    from scheduler.config import read_text  # noqa: PLC0415
+    from scheduler.config import read_text
 
     for block in re.findall(r"```yaml\n(schema: dualtrack/v1.*?)```", document.read_text(), re.S):
         read_text(block, name(document))
@@ -45,7 +45,7 @@ def test_the_lock_names_exact_versions_and_nothing_of_this_machine():
 
 
 def test_the_lock_holds_everything_the_project_asks_for():
-    import tomllib  # noqa: PLC0415
+    import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
