@@ -15,6 +15,7 @@ class Grant(Struct, frozen=True):
     devices: int
     cpu_milli: int
     memory_mib: int
+    replica: int = 0  # of a service; each replica has grants of its own
     thousandths: int = WHOLE_DEVICE
 
     @property

@@ -1,13 +1,13 @@
 """The legal transitions of a job: one table. `engine.transitions` has one rule per kind of event and asks here.
 
-    waiting ──allocate──▶ starting ──started──▶ running
-       ▲  │                  │  │                 │  │
-       │  │                  │  └──stop──▶ stopping ◀┘
-       │  └─suspend─▶ suspended             │
-       │                 │  ▲               │
-       └─────resume──────┘  └─ended_hold────┤
-       └─────────ended_retry────────────────┤
-                                            └─▶ succeeded · failed · cancelled
+waiting ──allocate──▶ starting ──started──▶ running
+   ▲  │                  │  │                 │  │
+   │  │                  │  └──stop──▶ stopping ◀┘
+   │  └─suspend─▶ suspended             │
+   │                 │  ▲               │
+   └─────resume──────┘  └─ended_hold────┤
+   └─────────ended_retry────────────────┤
+                                        └─▶ succeeded · failed · cancelled
 """
 
 from enum import StrEnum

@@ -1,0 +1,92 @@
+"""Could it ever be placed: the fleet as if it were empty and whole. Amounts for every reason that says for ever."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scheduler.model.cluster import NodeState
+from scheduler.model.jobs import Level
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.placement.feasibility import Demand, devices_each_can_give
+from scheduler.placement.gang import place
+from scheduler.placement.room import Fleet, Room
+
+__all__ = ["now_reason", "whole_room", "why_never"]
+
+
+def whole_room(fleet: Fleet) -> Room:
+    """The fleet with every node ready and nothing granted; what others hold is taken all the same."""
+    room = Room(fleet)
+    room.state[:] = list(NodeState).index(NodeState.READY)
+    return room
+
+
+def why_never(whole: Room, cells: Sequence[int], demands: Sequence[Demand]) -> Reason | None:
+    """Why the demands could not be placed even in the whole fleet, or None if they could."""
+    if any(place(whole, cell, demands) is not None for cell in cells):
+        return None
+    for demand in demands:
+        reason = _too_large(whole, cells, demand)
+        if reason is not None:
+            return reason
+    largest = max(demands, key=lambda d: d.count)
+    return Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=largest.accelerator, need=sum(d.count for d in demands))
+
+
+def _too_large(whole: Room, cells: Sequence[int], demand: Demand) -> Reason | None:
+    fleet = whole.fleet
+    name = demand.accelerator
+    per_cell = [_gives(whole, cell, demand) for cell in range(len(fleet.cells))]
+    idle = [int(np.bitwise_count(whole.free[fleet.nodes_on(fleet.shelf_of(c, name))]).sum()) for c in cells]
+    total = sum(
+        int(np.bitwise_count(whole.free[fleet.nodes_on(fleet.shelf_of(c, name))]).sum())
+        for c in range(len(fleet.cells))
+    )
+    if demand.count > total:
+        return Reason(code=ReasonCode.EXCEEDS_FLEET, accelerator=name, need=demand.count, have=total)
+    if demand.count > max(idle, default=0):
+        return Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=name, need=demand.count, have=max(idle, default=0))
+    largest_node = max((int(gives.max(initial=0)) for gives in per_cell), default=0)
+    if largest_node == 0 or (demand.granule and demand.granule > largest_node) or demand.require is Level.NODE:
+        need = demand.granule or (demand.count if demand.require is Level.NODE else 1)
+        return Reason(code=ReasonCode.EXCEEDS_NODE, accelerator=name, need=need, have=largest_node)
+    if demand.require is Level.DOMAIN:
+        have = max(_largest_domain(whole, cell, demand) for cell in cells)
+        if demand.count > have:
+            return Reason(code=ReasonCode.EXCEEDS_DOMAIN, accelerator=name, need=demand.count, have=have)
+    if any(place(whole, cell, [demand]) is not None for cell in cells):
+        return None
+    if fleet.catalog.accelerators[fleet.accelerator_index[name]].grants:
+        return Reason(code=ReasonCode.GRANULARITY, accelerator=name, need=demand.count)
+    return Reason(code=ReasonCode.EXCEEDS_NODE, accelerator=name, need=demand.count, have=largest_node)
+
+
+def _gives(room: Room, cell: int, demand: Demand) -> np.ndarray:
+    nodes = room.fleet.nodes_on(room.fleet.shelf_of(cell, demand.accelerator))
+    return devices_each_can_give(room, demand, nodes)
+
+
+def _largest_domain(room: Room, cell: int, demand: Demand) -> int:
+    nodes = room.fleet.nodes_on(room.fleet.shelf_of(cell, demand.accelerator))
+    if not len(nodes):
+        return 0
+    gives = devices_each_can_give(room, demand, nodes)
+    return int(np.bincount(room.fleet.domain[nodes], weights=gives).max())
+
+
+def now_reason(room: Room, cells: Sequence[int], demands: Sequence[Demand]) -> Reason | None:
+    """Why the demands cannot be placed at this moment, or None if they can. `have` in idle devices of the best cell."""
+    if any(place(room, cell, demands) is not None for cell in cells):
+        return None
+    demand = max(demands, key=lambda d: d.count)
+    fleet, name = room.fleet, demand.accelerator
+    if not any(room.reachable[cell] for cell in cells):
+        return Reason(code=ReasonCode.CELL_UNREACHABLE, accelerator=name, who=fleet.cells[cells[0]])
+    healed = room.fork()
+    healed.state[:] = list(NodeState).index(NodeState.READY)
+    if any(place(healed, cell, demands) is not None for cell in cells):
+        return Reason(code=ReasonCode.NODES_UNAVAILABLE, accelerator=name, need=demand.count)
+    shelves = room.free_on_shelves()
+    have = max(int(shelves[fleet.shelf_of(cell, name)]) for cell in cells)
+    code = ReasonCode.FRAGMENTED if have >= demand.count else ReasonCode.NO_ROOM
+    return Reason(code=code, accelerator=name, need=demand.count, have=have)

@@ -1,0 +1,6 @@
+"""Who gets how much: a choice of one option or none for each job, over arrays."""
+
+from scheduler.policies.problem import NONE, Choice, Policy, Problem
+from scheduler.policies.registry import POLICIES
+
+__all__ = ["NONE", "POLICIES", "Choice", "Policy", "Problem"]

@@ -1,0 +1,138 @@
+"""Policies that walk the jobs in an order: each takes the best of its options that is left.
+
+A job that finds nothing keeps first claim on the devices that it could use: later jobs leave those accelerators alone,
+so that a stream of small jobs never starves a large gang. A job that only a quota holds back claims nothing.
+"""
+
+import numpy as np
+
+from scheduler.policies.problem import NONE, Choice, Int, Problem
+
+__all__ = ["fifo_best_type", "priority"]
+
+
+def fifo_best_type(problem: Problem) -> Choice:
+    """In order of arrival, each on its best option that has room; what runs is never displaced."""
+    live = problem.current != NONE
+    order = np.lexsort((problem.number, ~live))
+    return _Walk(problem, preemptive=False).over(order)
+
+
+def priority(problem: Problem) -> Choice:
+    """By class, then priority, then arrival; a job that goes first may displace those behind it."""
+    waiting = problem.current == NONE
+    order = np.lexsort((problem.number, waiting, -problem.priority, problem.job_class))
+    return _Walk(problem, preemptive=True).over(order)
+
+
+class _Walk:
+    """One pass in order, then a second in which elastic jobs take what is left."""
+
+    def __init__(self, problem: Problem, *, preemptive: bool) -> None:
+        self.problem = problem
+        self.preemptive = preemptive
+        self.left: list[int] = problem.available.tolist()
+        self.claimed = [False] * problem.capacity_rows
+        self.option = np.full(len(problem.number), NONE, dtype=np.int64)
+        self.blocked_by = np.full(len(problem.number), NONE, dtype=np.int64)
+        self._ptr: list[int] = problem.ptr.tolist()
+        self._use_ptr: list[int] = problem.use_ptr.tolist()
+        self._use_row: list[int] = problem.use_row.tolist()
+        self._use_amount: list[int] = problem.use_amount.tolist()
+        self._current: list[int] = problem.current.tolist()
+
+    def over(self, order: Int) -> Choice:
+        problem = self.problem
+        keeps = problem.pinned | ((problem.current != NONE) & ~(problem.displaceable & self.preemptive))
+        shrinks = problem.elastic & problem.resizable & (problem.current != NONE)
+        for job in np.flatnonzero(keeps & ~shrinks).tolist():
+            self._take(job, self._current[job])
+        for job in np.flatnonzero(keeps & shrinks).tolist():
+            self._take(job, self._smallest(job))
+        for job in order.tolist():
+            if self.option[job] != NONE:
+                continue
+            if self._current[job] != NONE:
+                self._keep(job, bool(shrinks[job]))
+            else:
+                self._start(job)
+        for job in order.tolist():
+            if shrinks[job] and self.option[job] != NONE:
+                self._grow(job)
+        return Choice(self.option, self.blocked_by, {})
+
+    def _uses(self, option: int) -> list[tuple[int, int]]:
+        span = slice(self._use_ptr[option], self._use_ptr[option + 1])
+        return list(zip(self._use_row[span], self._use_amount[span], strict=True))
+
+    def _take(self, job: int, option: int) -> None:
+        for row, amount in self._uses(option):
+            self.left[row] -= amount
+        self.option[job] = option
+
+    def _return(self, job: int) -> None:
+        for row, amount in self._uses(int(self.option[job])):
+            self.left[row] += amount
+        self.option[job] = NONE
+
+    def _blocking_row(self, option: int, *, mind_claims: bool) -> int:
+        """The first row without room for the option, a limit before a capacity; NONE if it fits."""
+        devices = NONE
+        for row, amount in self._uses(option):
+            is_device = row < self.problem.capacity_rows
+            if amount > self.left[row] or (mind_claims and is_device and self.claimed[row]):
+                if not is_device:
+                    return row
+                devices = row
+        return devices
+
+    def _siblings(self, job: int) -> list[int]:
+        """Options of the job on the same devices as the current one, smallest first."""
+        rows = self._device_rows(self._current[job])
+        options = range(self._ptr[job], self._ptr[job + 1])
+        same = [
+            o for o in options if (self.problem.open[o] or o == self._current[job]) and self._device_rows(o) == rows
+        ]
+        return sorted(same, key=lambda o: sum(amount for _, amount in self._uses(o)))
+
+    def _device_rows(self, option: int) -> list[int]:
+        return [row for row, _ in self._uses(option) if row < self.problem.capacity_rows]
+
+    def _smallest(self, job: int) -> int:
+        return self._siblings(job)[0]
+
+    def _keep(self, job: int, may_shrink: bool) -> None:
+        option = self._smallest(job) if may_shrink else self._current[job]
+        row = self._blocking_row(option, mind_claims=False)
+        if row == NONE:
+            self._take(job, option)
+        else:
+            self.blocked_by[job] = row
+
+    def _start(self, job: int) -> None:
+        options = [o for o in range(self._ptr[job], self._ptr[job + 1]) if self.problem.open[o]]
+        options.sort(key=lambda o: (int(self.problem.rank[o]), o))
+        claims: set[int] = set()
+        for option in options:
+            row = self._blocking_row(option, mind_claims=True)
+            if row == NONE:
+                self._take(job, option)
+                self.blocked_by[job] = NONE
+                return
+            if self.blocked_by[job] == NONE and not (row < self.problem.capacity_rows and self.claimed[row]):
+                self.blocked_by[job] = row
+            if row < self.problem.capacity_rows:
+                claims.update(self._device_rows(option))
+        for row in claims:
+            self.claimed[row] = True
+
+    def _grow(self, job: int) -> None:
+        """The current option again if it still fits, or one that is faster by more than the gain that pays a move."""
+        problem, held = self.problem, int(self.option[job])
+        current = self._current[job]
+        self._return(job)
+        fits = [o for o in self._siblings(job) if self._blocking_row(o, mind_claims=True) == NONE]
+        best = max(fits, key=lambda o: (round(float(problem.rate[o]), 9), -o), default=held)
+        if current in fits and problem.rate[best] <= problem.rate[current] * (1 + problem.resize_gain):
+            best = current
+        self._take(job, best)

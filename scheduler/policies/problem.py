@@ -1,0 +1,63 @@
+"""The problem that every policy solves: one option or none for each job, within rows of capacity and quota.
+
+Policies see arrays and nothing else. Jobs are numbered 0..n-1 here, options 0..m-1, rows 0..r-1; options of job i are
+`ptr[i]:ptr[i+1]`, what option o takes is `use_row[use_ptr[o]:use_ptr[o+1]]` with the matching `use_amount`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NONE", "Choice", "Policy", "Problem"]
+
+NONE = -1
+
+Int = NDArray[np.int64]
+Real = NDArray[np.float64]
+Flag = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One cycle's problem. Live jobs (with a current option) and waiting ones stand side by side.
+
+    `pinned` jobs keep their current option. `displaceable` ones may lose it to a job that goes first. `elastic` ones
+    may change their count within the accelerator and cell of the current option, once `resizable`.
+    """
+
+    number: Int  # [n] of acceptance: the last tie-break
+    job_class: Int  # [n] 0 production, 1 standard, 2 opportunistic
+    priority: Int  # [n]
+    submitted_us: Int  # [n]
+    current: Int  # [n] option held, or NONE
+    pinned: Flag  # [n]
+    displaceable: Flag  # [n]
+    elastic: Flag  # [n]
+    resizable: Flag  # [n]
+    ptr: Int  # [n + 1]
+    rate: Real  # [m] work units per second; comparable between options of one job only
+    rank: Int  # [m] of the job's own preference, 0 is best
+    open: Flag  # [m] False: not allowed at this moment, or masked because it found no room
+    use_ptr: Int  # [m + 1]
+    use_row: Int  # [nnz]
+    use_amount: Int  # [nnz]
+    available: Int  # [r] what all jobs of the problem together may take
+    capacity_rows: int  # rows below this number are devices, those from it on are limits of tenants and users
+    resize_gain: float
+    prices: Mapping[int, float]  # by row, of the last cycle
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`option` is int64[n], NONE for no option. `blocked_by` is int64[n]: for a job without an option the row that
+    stood in the way of its best open one, NONE where it was not looked at because an earlier job has first claim."""
+
+    option: Int
+    blocked_by: Int
+    prices: Mapping[int, float]
+
+
+Policy = Callable[[Problem], Choice]
+"""Chooses for every job within `available`; equal problems give equal choices."""

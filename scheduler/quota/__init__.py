@@ -1,0 +1,6 @@
+"""May it: limits on the tenant tree and the ledger of what is held."""
+
+from scheduler.quota.ledger import Ledger, Shortage
+from scheduler.quota.tree import UNLIMITED, TenantTree
+
+__all__ = ["UNLIMITED", "Ledger", "Shortage", "TenantTree"]
