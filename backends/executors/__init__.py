@@ -1,0 +1,1 @@
+"""How work is run: on Ray, by local processes, or by a script that only pretends."""
