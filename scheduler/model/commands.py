@@ -21,6 +21,7 @@ class Task(Struct, frozen=True, kw_only=True):
     adapter: str
     emulated: bool
     devices: tuple[int, ...]
+    dies: int = 1  # of one device
     world: int
     world_size: int
     first_rank: int
