@@ -12,7 +12,7 @@ HALF = Precision(dtype="float16", grad_scaler=True)
 
 NAMES = (
     NameRule(MAKER + r"H200", "h200"),
-    NameRule(MAKER + r"H20(-3e)?", "h20-96", high_mib=110_000),
+    NameRule(MAKER + r"H20(-3e)?", "h20-96", low_mib=1, high_mib=110_000),
     NameRule(MAKER + r"H20(-3e)?", "h20-141", low_mib=110_000),
     NameRule(MAKER + r"H100 80GB HBM3", "h100"),
     NameRule(MAKER + r"H800", "h800"),
