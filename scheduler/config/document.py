@@ -1,0 +1,99 @@
+"""What all files share: `schema: dualtrack/v1` and the kind, and how a file becomes a cursor."""
+
+from pathlib import Path
+from typing import Final
+
+from scheduler.config.bounded_yaml import Node, parse, read
+from scheduler.config.cursor import Cursor, nearest
+from scheduler.config.limits import JOB_LIMITS, SMALL_LIMITS, WORKLOAD_LIMITS, Limits
+from scheduler.config.plain import node_of
+from scheduler.errors import ConfigError
+
+__all__ = ["KINDS", "SCHEMA", "from_text", "from_values", "kind_of", "open_one", "opened"]
+
+SCHEMA: Final = "dualtrack/v1"
+KINDS: Final[dict[str, Limits]] = {
+    "job": JOB_LIMITS,
+    "cluster": SMALL_LIMITS,
+    "tenants": SMALL_LIMITS,
+    "rules": SMALL_LIMITS,
+    "policy": SMALL_LIMITS,
+    "workload": WORKLOAD_LIMITS,
+    "scenario": SMALL_LIMITS,
+    "accelerators": SMALL_LIMITS,
+}
+
+
+def opened(path: str | Path, kind: str) -> list[Cursor]:
+    """Every document of a file, each of the given kind."""
+    return [_of_kind(node, str(path), kind) for node in read(path, KINDS[kind])]
+
+
+def open_one(path: str | Path, kind: str) -> Cursor:
+    """The only document of a file."""
+    return _only(opened(path, kind))
+
+
+def from_text(text: str | bytes, source: str, kind: str) -> Cursor:
+    """The only document of a text."""
+    return _only([_of_kind(node, source, kind) for node in parse(text, source, KINDS[kind])])
+
+
+def from_values(values: object, source: str, kind: str) -> Cursor:
+    """Plain Python values, whose `schema` and `kind` may be missing: whoever hands them over knows what they are."""
+    cursor = Cursor(node_of(values, source, KINDS[kind]), source)
+    _check_head(cursor, kind, required=False)
+    return cursor
+
+
+def kind_of(cursor: Cursor) -> str:
+    """The kind that a document says it is."""
+    head = _head(cursor, "kind", required=True)
+    if head not in KINDS:
+        raise cursor_at(cursor, "kind").wrong(f"unknown kind `{head[:64]}`", nearest(head, KINDS))
+    return head
+
+
+def cursor_at(cursor: Cursor, field: str) -> Cursor:
+    """The cursor of a field that is known to be there."""
+    return next(item for key, item in cursor.pairs(1_000_000) if key == field)
+
+
+def _only(cursors: list[Cursor]) -> Cursor:
+    if len(cursors) > 1:
+        raise cursors[1].wrong("a second document in a file that may hold one", "split the file at `---`")
+    return cursors[0]
+
+
+def _of_kind(node: Node, source: str, kind: str) -> Cursor:
+    cursor = Cursor(node, source)
+    _check_head(cursor, kind, required=True)
+    return cursor
+
+
+def _check_head(cursor: Cursor, kind: str, *, required: bool) -> None:
+    schema = _head(cursor, "schema", required=required)
+    if schema and schema != SCHEMA:
+        raise cursor_at(cursor, "schema").wrong(f"`{schema[:64]}` is not understood", f"write `{SCHEMA}`")
+    found = _head(cursor, "kind", required=required)
+    if found and found not in KINDS:
+        raise cursor_at(cursor, "kind").wrong(f"unknown kind `{found[:64]}`", nearest(found, KINDS))
+    if found and found != kind:
+        raise cursor_at(cursor, "kind").wrong(f"a file of kind `{kind}` is expected, not `{found}`")
+
+
+def _head(cursor: Cursor, field: str, *, required: bool) -> str:
+    value = cursor.node.value
+    if not isinstance(value, dict):
+        raise ConfigError(
+            "a mapping is expected",
+            f"start with `schema: {SCHEMA}` and `kind:`",
+            file=cursor.source,
+            line=cursor.node.line,
+        )
+    if field not in value:
+        if not required:
+            return ""
+        wanted = f"`schema: {SCHEMA}`" if field == "schema" else f"`kind:`, one of {', '.join(KINDS)}"
+        raise cursor.wrong(f"the field `{field}` is missing", f"write {wanted}")
+    return cursor_at(cursor, field).text(64, 1)

@@ -1,0 +1,80 @@
+"""What a job computes: its class, its model, how much of it there is, and the speeds its user has seen."""
+
+from scheduler.config.cluster import known_accelerator
+from scheduler.config.cursor import Cursor, Fields
+from scheduler.config.limits import MAX_COUNT, MAX_LIST
+from scheduler.model.accelerators import Catalog, WorkClass
+from scheduler.model.jobs import JobType, Measured, ModelShape, Work, WorkUnit
+
+__all__ = ["default_class", "no_work", "work"]
+
+
+def default_class(kind: JobType) -> WorkClass:
+    """What a job computes that does not say so."""
+    return WorkClass.DECODE if kind is JobType.INFERENCE else WorkClass.DENSE_TRAINING
+
+
+def no_work(kind: JobType) -> Work:
+    return Work(work_class=default_class(kind))
+
+
+def work(cursor: Cursor, kind: JobType, catalog: Catalog | None) -> Work:
+    units = tuple(unit.value for unit in WorkUnit)
+    fields = cursor.fields("class", "model", *units, "unit", "global_batch", "measured")
+    given, model = fields.get("class"), fields.get("model")
+    batch, measured = fields.get("global_batch"), fields.get("measured")
+    unit, amount = _amount(fields)
+    return Work(
+        work_class=given.enum(WorkClass) if given else default_class(kind),
+        unit=unit,
+        amount=amount,
+        model=_model(model) if model else None,
+        global_batch=batch.integer(1, 10**12) if batch else 0,
+        measured=_measured(measured, catalog) if measured else (),
+    )
+
+
+def _amount(fields: Fields) -> tuple[WorkUnit, float | None]:
+    """At most one of steps, samples and tokens; `unit` says what rates count where no amount does."""
+    named = [unit for unit in WorkUnit if unit.value in fields]
+    if len(named) > 1:
+        both = " and ".join(f"`{unit}`" for unit in named)
+        raise fields[named[1].value].wrong(f"{both} are given", "say the work in one unit")
+    stated = fields.get("unit")
+    if not named:
+        return (stated.enum(WorkUnit) if stated else WorkUnit.STEPS), None
+    if stated and stated.enum(WorkUnit) is not named[0]:
+        raise stated.wrong(f"contradicts `{named[0]}`", "leave `unit` out")
+    return named[0], fields[named[0].value].number(0, 1e24, above=True)
+
+
+def _model(cursor: Cursor) -> ModelShape:
+    fields = cursor.fields("params", "active_params", "layers", "hidden", "seq_len")
+    params = fields["params"].number(0, 1e16, above=True)
+    active = fields.get("active_params")
+    layers, hidden, seq_len = fields.get("layers"), fields.get("hidden"), fields.get("seq_len")
+    made = ModelShape(
+        params=params,
+        active_params=active.number(0, 1e16, above=True) if active else 0.0,
+        layers=layers.integer(1, 1_000_000) if layers else 0,
+        hidden=hidden.integer(1, 10_000_000) if hidden else 0,
+        seq_len=seq_len.integer(1, 1_000_000_000) if seq_len else 0,
+    )
+    if active and made.active_params > params:
+        raise active.wrong("more parameters are active than there are", f"at most {params:g}")
+    return made
+
+
+def _measured(cursor: Cursor, catalog: Catalog | None) -> tuple[Measured, ...]:
+    made: list[Measured] = []
+    for item in cursor.items(MAX_LIST):
+        fields = item.fields("accelerator", "count", "rate")
+        row = Measured(
+            accelerator=known_accelerator(fields["accelerator"], catalog),
+            count=fields["count"].integer(1, MAX_COUNT),
+            rate=fields["rate"].number(0, 1e18, above=True),
+        )
+        if any((row.accelerator, row.count) == (other.accelerator, other.count) for other in made):
+            raise item.wrong(f"a rate on {row.count} x {row.accelerator} is given twice", "keep one")
+        made.append(row)
+    return tuple(made)

@@ -1,0 +1,43 @@
+"""Policy files: which policy, and the patience of the scheduler."""
+
+from pathlib import Path
+
+from scheduler.config.cursor import Cursor
+from scheduler.config.document import from_values, open_one
+from scheduler.config.values import duration, name
+from scheduler.model.policy import Policy
+
+__all__ = ["decode_policy", "load_policy"]
+
+TIMES = ("min_run", "notice_min", "notice_max", "start_timeout", "stop_grace", "suspect_after")
+
+
+def load_policy(path: str | Path) -> Policy:
+    return _policy(open_one(path, "policy"))
+
+
+def decode_policy(values: object, source: str) -> Policy:
+    return _policy(from_values(values, source, "policy"))
+
+
+def _policy(cursor: Cursor) -> Policy:
+    """The names of policies and placements are checked where they are known: by those who look them up."""
+    fields = cursor.fields(
+        "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle"
+    )
+    base = Policy()
+    times = {f"{key}_us": duration(item) for key in TIMES if (item := fields.get(key))}
+    placement, preemption = fields.get("placement"), fields.get("preemption")
+    gain, most = fields.get("resize_gain"), fields.get("max_preemptions_per_cycle")
+    made = Policy(
+        name=name(fields["name"]),
+        placement=name(placement) if placement else base.placement,
+        preemption=preemption.boolean() if preemption else base.preemption,
+        resize_gain=gain.number(0, 1000) if gain else base.resize_gain,
+        max_preemptions_per_cycle=most.integer(0, 1_000_000) if most else base.max_preemptions_per_cycle,
+        **times,
+    )
+    if made.notice_min_us > made.notice_max_us:
+        place = fields.get("notice_min") or fields["notice_max"]
+        raise place.wrong("`notice_min` is longer than `notice_max`")
+    return made
