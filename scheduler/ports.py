@@ -74,8 +74,8 @@ class JournalStore(Protocol):
     def save_checkpoint(self, seq: int, image: bytes) -> None:
         """The state after record `seq`. The previous one is kept until this one is durable and verified."""
 
-    def load_checkpoint(self) -> tuple[int, bytes] | None:
-        """The newest checkpoint that verifies, or None."""
+    def load_checkpoint(self, below_seq: int | None = None) -> tuple[int, bytes] | None:
+        """The newest checkpoint that verifies, among those below `below_seq` if given, or None."""
 
     def close(self) -> None:
         """Let go of the lead."""
