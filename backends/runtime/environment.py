@@ -13,6 +13,7 @@ __all__ = ["base_environment", "rank_environment"]
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 REFUSED_PREFIXES = ("RAY_", "DUALTRACK_")  # the scheduler's own: a user neither reads nor sets them
+ARRAY_INDEX = "DUALTRACK_ARRAY_INDEX"  # the one name of ours that the command itself sets, for a member of an array
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -41,12 +42,13 @@ def checkout() -> str:
 def rank_environment(
     request: TaskRequest, place: TaskPlace, local_rank: int, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """The whole environment of one rank. Later rows win: base, user, torchrun's, ours, device visibility."""
+    """The whole environment of one rank. Later rows win: base, vendor's stack, user, torchrun's, ours, visibility."""
     task = request.task
     env = dict(base)
     env["PYTHONUNBUFFERED"] = "1"
     env["OMP_NUM_THREADS"] = str(_threads(request))
-    given = {k: v for k, v in task.env.items() if not k.startswith(REFUSED_PREFIXES) and not _is_visibility(k)}
+    env.update(request.stack_env)
+    given = {k: v for k, v in task.env.items() if k == ARRAY_INDEX or not _is_refused(k)}
     env.update(given)
     env["PYTHONPATH"] = _python_path(given.get("PYTHONPATH", ""), request.start.workdir, base.get("PYTHONPATH", ""))
     if not env["PYTHONPATH"]:
@@ -57,8 +59,8 @@ def rank_environment(
     return env
 
 
-def _is_visibility(name: str) -> bool:
-    return name.endswith("_VISIBLE_DEVICES")
+def _is_refused(name: str) -> bool:
+    return name.startswith(REFUSED_PREFIXES) or name.endswith("_VISIBLE_DEVICES")
 
 
 def _threads(request: TaskRequest) -> int:

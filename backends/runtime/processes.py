@@ -12,6 +12,7 @@ __all__ = ["Identity", "become_subreaper", "children", "die_with_parent", "ident
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+SCANS = 5
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -75,11 +76,16 @@ def kill_session(leader: Identity) -> int:
     stat = _stat(leader.pid)
     if leader.boot != _boot() or (stat is not None and stat.started != leader.started):
         return 0
-    members = [p for p in _all_pids() if (s := _stat(p)) is not None and s.session == leader.pid and s.state != "Z"]
-    for pid in members:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return len(members)
+    killed: set[int] = set()
+    for _ in range(SCANS):  # a process may fork while we look
+        members = {p for p in _all_pids() if (s := _stat(p)) is not None and s.session == leader.pid and s.state != "Z"}
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if members <= killed:
+            break
+        killed |= members
+    return len(killed)
 
 
 def die_with_parent(parent: int) -> None:

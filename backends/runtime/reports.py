@@ -68,7 +68,7 @@ class ReportFile:
 
     def _reset(self) -> None:
         self._offset = 0
-        self._forgotten = 0  # reports up to this number are no longer kept
+        self.forgotten = 0  # reports up to this number are no longer kept
         self.last_seq = 0
         self.entries: list[Entry] = []
         self.started: Entry | None = None
@@ -76,7 +76,7 @@ class ReportFile:
 
     def refresh(self, seen: int = 0) -> None:
         """Read what was added. Progress numbered up to `seen` is forgotten, and read again when asked for later."""
-        if seen < self._forgotten:
+        if seen < self.forgotten:
             self._reset()
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
             file.seek(self._offset)
@@ -85,7 +85,7 @@ class ReportFile:
                 self._take(line)
         if self.entries and self.entries[0].report.seq <= seen:
             self.entries = [entry for entry in self.entries if entry.report.seq > seen]
-        self._forgotten = seen
+        self.forgotten = seen
 
     def _take(self, line: bytes) -> None:
         try:

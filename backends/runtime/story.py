@@ -1,6 +1,7 @@
 """What a supervisor tells of its task: started, progressed, ended, each with the next number."""
 
 import math
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ __all__ = ["Story", "how_it_ended"]
 FASTEST_S = 0.2  # between two reports of progress, at first
 SLOWEST_S = 10.0  # and at last, so that a month of them is some 30 MiB
 CONNECT_TIMEOUT_S = 0.2
+MEMORY_ERROR = re.compile(r"^([\w.]*\.)?\w*(MemoryError|OutOfMemoryError)\b")  # the last line of a traceback
 
 
 class Story:
@@ -118,7 +120,10 @@ def _recognise(request: TaskRequest, rank: Rank) -> str:
     """The line in which a failed rank's output says, in the adapter's words, that memory ran out."""
     if not rank.exit_code:
         return ""
+    from backends.devices.registry import get_adapter  # needed by few tasks, and only at their end
+
+    adapter = get_adapter(request.task.adapter, emulated=request.task.emulated)
     for line in reversed(rank.log.recent().decode(errors="replace").splitlines()):
-        if any(text in line for text in request.out_of_memory_texts):
+        if MEMORY_ERROR.match(line) or adapter.is_out_of_memory(RuntimeError(line)):
             return line.strip()[:200]
     return ""
