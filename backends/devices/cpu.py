@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from backends.devices.base import DeviceInfo, Runner, Verified
-from backends.devices.table import TableAdapter, Traits, chips_of
+from backends.devices.table import NameRule, TableAdapter, Traits, chips_of
 from backends.devices.tools import ask
 from scheduler.errors import DeviceError
 
@@ -19,8 +19,13 @@ TRAITS = Traits(
     tool="nproc",
     ray="CPU",
     kubernetes="cpu",
-    notes="a node's processors are one device; ranks share them",
+    names=(NameRule(r"\d+ cores", "cpu"),),
+    notes="eight cores are one device; nothing keeps a rank on its own",
 )
+
+
+CORES_PER_DEVICE = 8
+"""The catalog's `cpu` is a slice of a node: eight cores and their share of memory."""
 
 
 class CpuAdapter(TableAdapter):
@@ -29,7 +34,13 @@ class CpuAdapter(TableAdapter):
         memory = re.search(r"^MemTotal:\s+(\d{1,15}) kB", ask(runner, ("cat", "/proc/meminfo")), re.MULTILINE)
         if not re.fullmatch(r"[1-9]\d{0,5}", cores) or memory is None:
             raise DeviceError(f"nproc says {cores[:40]!r} and /proc/meminfo has no MemTotal that can be read")
-        return (DeviceInfo(index=0, name=f"{cores} cores", memory_mib=int(memory[1]) // 1024, chips=(0,)),)
+        slices = max(1, int(cores) // CORES_PER_DEVICE)
+        name, memory_mib = f"{int(cores) // slices} cores", int(memory[1]) // 1024 // slices
+        accelerator = self.accelerator(name, memory_mib)
+        return tuple(
+            DeviceInfo(index=i, name=name, accelerator=accelerator, memory_mib=memory_mib, chips=(i,))
+            for i in range(slices)
+        )
 
     def visible_env(self, devices: Sequence[int], dies: int = 1) -> Mapping[str, str]:
         chips_of(devices, dies)  # refuses what is no grant; there is nothing to hide

@@ -17,7 +17,7 @@ MODULES = {
     "hygon": "backends.devices.hygon",
     "cambricon": "backends.devices.cambricon",
     "mthreads": "backends.devices.mthreads",
-    "kunlunxin": "backends.devices.kunlunxin",
+    "kunlun": "backends.devices.kunlun",
     "metax": "backends.devices.metax",
 }
 

@@ -16,7 +16,7 @@ VARIABLES = {
     "hygon": "HIP_VISIBLE_DEVICES",
     "cambricon": "MLU_VISIBLE_DEVICES",
     "mthreads": "MUSA_VISIBLE_DEVICES",
-    "kunlunxin": "XPU_VISIBLE_DEVICES",
+    "kunlun": "XPU_VISIBLE_DEVICES",
     "metax": "CUDA_VISIBLE_DEVICES",
 }
 TEXTS = {
@@ -26,7 +26,7 @@ TEXTS = {
     "hygon": ("HIP out of memory", "CUDA out of memory"),
     "cambricon": ("MLU out of memory",),
     "mthreads": ("MUSA out of memory",),
-    "kunlunxin": (),
+    "kunlun": (),
     "metax": ("CUDA out of memory",),
 }
 
@@ -62,8 +62,8 @@ class TestMooreThreads(DeviceContract):
 
 
 class TestKunlunxin(DeviceContract):
-    adapter, kind, variable = get_adapter("kunlunxin"), "kunlunxin", VARIABLES["kunlunxin"]
-    out_of_memory = TEXTS["kunlunxin"]
+    adapter, kind, variable = get_adapter("kunlun"), "kunlun", VARIABLES["kunlun"]
+    out_of_memory = TEXTS["kunlun"]
 
 
 class TestMetaX(DeviceContract):
@@ -96,7 +96,7 @@ class TestEmulatedAscend(Emulation):
 
 
 class TestEmulatedKunlunxin(Emulation):
-    adapter, kind, variable = get_adapter("kunlunxin", emulated=True), "kunlunxin", VARIABLES["kunlunxin"]
+    adapter, kind, variable = get_adapter("kunlun", emulated=True), "kunlun", VARIABLES["kunlun"]
 
 
 def test_no_registered_adapter_is_left_out_of_the_suite():

@@ -30,9 +30,16 @@ def test_an_adapter_is_imported_when_it_is_used():
 
 
 def test_this_machines_processor_is_probed_for_real():
-    (device,) = get_adapter("cpu").probe(command_runner())
-    assert device.healthy
-    assert device.memory_mib > 128
+    devices = get_adapter("cpu").probe(command_runner())
+    assert {(device.healthy, device.accelerator) for device in devices} == {(True, "cpu")}
+    assert min(device.memory_mib for device in devices) > 128
+
+
+@pytest.mark.parametrize(("cores", "slices", "memory_mib"), [("2", 1, 65536), ("8", 1, 65536), ("70", 8, 8192)])
+def test_eight_cores_with_their_share_of_memory_are_one_device(cores, slices, memory_mib):
+    pages = {"nproc": f"{cores}\n", "cat": f"MemTotal:       {64 * 1024**2} kB\nMemFree: 1 kB\n"}
+    devices = get_adapter("cpu").probe(lambda command: pages[command[0]])
+    assert [(device.index, device.memory_mib) for device in devices] == [(i, memory_mib) for i in range(slices)]
 
 
 def test_a_missing_program_is_named_with_what_to_do():
@@ -60,7 +67,7 @@ def test_a_program_that_fails_is_quoted():
 
 
 def test_what_nobody_could_confirm_is_refused_in_words():
-    adapter = get_adapter("kunlunxin")
+    adapter = get_adapter("kunlun")
     with pytest.raises(DeviceError, match="torch device of Kunlunxin devices is not known"):
         adapter.device_string(0)
     with pytest.raises(DeviceError, match="process-group backend"):

@@ -7,13 +7,13 @@ __all__ = ["ADAPTER"]
 
 ADAPTER = TableAdapter(
     Traits(
-        kind="kunlunxin",
+        kind="kunlun",
         vendor="Kunlunxin",
         visible="XPU_VISIBLE_DEVICES",
         plugin="torch_xmlir",
         tool="xpu-smi",
         kubernetes="kunlunxin.com/xpu",
-        names=(NameRule(r"(Kunlunxin )?P800(-\w+)?", "kunlunxin-p800"),),
+        names=(NameRule(r"(Kunlunxin )?P800(-\w+)?", "kunlun-p800"),),
         precision=Precision(dtype="float32"),
         notes="sources disagree on its torch device and backend, so ranks are refused outside an emulation",
     )
