@@ -2,26 +2,43 @@
 
 from scheduler.config.accelerators import decode_accelerators, load_accelerators
 from scheduler.config.cluster import decode_cluster, load_cluster
-from scheduler.config.job import decode_job, load_jobs
+from scheduler.config.inline import inline
+from scheduler.config.job import decode_job, load_jobs, parse_jobs
+from scheduler.config.job_encode import encode
+from scheduler.config.kinds import Loaded, load_any
 from scheduler.config.policy import decode_policy, load_policy
+from scheduler.config.references import check_job_against
+from scheduler.config.rules import decode_rules, load_rules
+from scheduler.config.scenario import Scenario, decode_scenario, load_scenario
 from scheduler.config.shipped import load_catalog, shipped, shipped_names
 from scheduler.config.tenants import decode_tenants, load_tenants
 from scheduler.config.workload import decode_workload, load_workload
 
 __all__ = [
+    "Loaded",
+    "Scenario",
+    "check_job_against",
     "decode_accelerators",
     "decode_cluster",
     "decode_job",
     "decode_policy",
+    "decode_rules",
+    "decode_scenario",
     "decode_tenants",
     "decode_workload",
+    "encode",
+    "inline",
     "load_accelerators",
+    "load_any",
     "load_catalog",
     "load_cluster",
     "load_jobs",
     "load_policy",
+    "load_rules",
+    "load_scenario",
     "load_tenants",
     "load_workload",
+    "parse_jobs",
     "shipped",
     "shipped_names",
 ]

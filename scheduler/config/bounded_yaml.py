@@ -13,7 +13,7 @@ from scheduler.config.limits import JOB_LIMITS, MAX_ERROR_TEXT, MAX_PATH, MAX_SC
 from scheduler.config.scalars import Scalar, ScalarError, forbidden_character, resolve
 from scheduler.errors import ConfigError
 
-__all__ = ["Node", "Value", "parse", "parse_one", "quoted", "read"]
+__all__ = ["Node", "Value", "parse", "quoted", "read"]
 
 LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Only its parser is used. It keeps its states in a list, in C as in Python, and so has no depth to run out of."""
@@ -41,14 +41,6 @@ def read(path: str | Path, limits: Limits = JOB_LIMITS) -> list[Node]:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot be read: {why[:MAX_ERROR_TEXT]}", file=str(path)) from None
     return parse(data, str(path), limits)
-
-
-def parse_one(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> Node:
-    """The only document of a text."""
-    documents = parse(data, source, limits)
-    if len(documents) > 1:
-        raise ConfigError("holds several documents where one is expected", file=source, line=documents[1].line)
-    return documents[0]
 
 
 def parse(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> list[Node]:
@@ -170,7 +162,7 @@ class _Builder:
     def _add(self, node: Node) -> None:
         if not self._open:
             if len(self.documents) >= self._limits.documents:
-                raise self.wrong(f"holds more than {self._limits.documents} documents", node.line, "split the file")
+                raise self.wrong(f"a document more than the {self._limits.documents} allowed", node.line, "split the file")
             if node.value is not None:  # nothing stands between two `---`
                 self.documents.append(node)
             return

@@ -9,7 +9,7 @@ from scheduler.config.limits import JOB_LIMITS, SMALL_LIMITS, WORKLOAD_LIMITS, L
 from scheduler.config.plain import node_of
 from scheduler.errors import ConfigError
 
-__all__ = ["KINDS", "SCHEMA", "from_text", "from_values", "kind_of", "open_one", "opened"]
+__all__ = ["KINDS", "SCHEMA", "from_values", "kind_of", "open_one", "opened", "parsed"]
 
 SCHEMA: Final = "dualtrack/v1"
 KINDS: Final[dict[str, Limits]] = {
@@ -31,12 +31,12 @@ def opened(path: str | Path, kind: str) -> list[Cursor]:
 
 def open_one(path: str | Path, kind: str) -> Cursor:
     """The only document of a file."""
-    return _only(opened(path, kind))
+    return _of_kind(read(path, KINDS[kind])[0], str(path), kind)
 
 
-def from_text(text: str | bytes, source: str, kind: str) -> Cursor:
-    """The only document of a text."""
-    return _only([_of_kind(node, source, kind) for node in parse(text, source, KINDS[kind])])
+def parsed(text: str | bytes, source: str, kind: str) -> list[Cursor]:
+    """Every document of a text, each of the given kind."""
+    return [_of_kind(node, source, kind) for node in parse(text, source, KINDS[kind])]
 
 
 def from_values(values: object, source: str, kind: str) -> Cursor:
@@ -57,12 +57,6 @@ def kind_of(cursor: Cursor) -> str:
 def cursor_at(cursor: Cursor, field: str) -> Cursor:
     """The cursor of a field that is known to be there."""
     return next(item for key, item in cursor.pairs(1_000_000) if key == field)
-
-
-def _only(cursors: list[Cursor]) -> Cursor:
-    if len(cursors) > 1:
-        raise cursors[1].wrong("a second document in a file that may hold one", "split the file at `---`")
-    return cursors[0]
 
 
 def _of_kind(node: Node, source: str, kind: str) -> Cursor:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scheduler.config.cursor import Cursor, Fields
-from scheduler.config.document import from_values, opened
+from scheduler.config.document import from_values, opened, parsed
 from scheduler.config.environment import environment
 from scheduler.config.job_parts import after, array, checkpoint, mounts, retries, service
 from scheduler.config.job_resources import arguments, image, resources
@@ -16,7 +16,7 @@ from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import MAIN_ROLE, Job, JobType, Moves, Resources, Role
 from scheduler.model.tenants import JobClass
 
-__all__ = ["decode_job", "job_of", "load_jobs"]
+__all__ = ["decode_job", "job_of", "load_jobs", "parse_jobs"]
 
 HEAD: Final = ("schema", "kind")
 WHOLE: Final = (
@@ -29,6 +29,11 @@ PART: Final = ("entrypoint", "image", "env", "resources")
 def load_jobs(path: str | Path, catalog: Catalog | None = None) -> list[Job]:
     """Every job of a file: its documents, separated by `---`. With a catalog, unknown accelerators are refused."""
     return [job_of(cursor, catalog) for cursor in opened(path, "job")]
+
+
+def parse_jobs(text: str | bytes, source: str, catalog: Catalog | None = None) -> list[Job]:
+    """Every job of a text that did not come from a file, such as standard input."""
+    return [job_of(cursor, catalog) for cursor in parsed(text, source, "job")]
 
 
 def decode_job(values: object, source: str = "", catalog: Catalog | None = None) -> Job:
