@@ -12,7 +12,7 @@ from backends.runtime.request import TaskRequest
 __all__ = ["base_environment", "rank_environment"]
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
-REFUSED_PREFIXES = ("RAY_", "DUALTRACK_")  # the scheduler's own: a user neither reads nor sets them
+REFUSED_PREFIX = "RAY_"  # no rank finds its way to Ray, not even by its own wish
 ARRAY_INDEX = "DUALTRACK_ARRAY_INDEX"  # the one name of ours that the command itself sets, for a member of an array
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -60,7 +60,7 @@ def rank_environment(
 
 
 def _is_refused(name: str) -> bool:
-    return name.startswith(REFUSED_PREFIXES) or name.endswith("_VISIBLE_DEVICES")
+    return name.startswith(REFUSED_PREFIX) or name.endswith("_VISIBLE_DEVICES")
 
 
 def _threads(request: TaskRequest) -> int:
@@ -99,6 +99,7 @@ def _ours(request: TaskRequest, place: TaskPlace, rank: int) -> dict[str, str]:
         "DUALTRACK_ADAPTER": task.adapter,
         "DUALTRACK_EMULATED": "1" if task.emulated else "0",
         "DUALTRACK_DEVICES": ",".join(map(str, task.devices)),
+        "DUALTRACK_DIES": str(request.dies),
         "DUALTRACK_HBM_GIB": f"{task.hbm_gib:g}",
         "DUALTRACK_PACE_S": f"{task.pace_s!r}",
         "DUALTRACK_WORK": "" if start.work is None else f"{start.work!r}",

@@ -41,6 +41,7 @@ def prepare(command: Start, memory_scale: float = 1.0) -> LaunchRequest:
             first_output=firsts[index],
             stack_env=adapter.launch_env(task.world_size),
             device_env=adapter.visible_env(task.devices, dies(task)),
+            dies=dies(task),
             memory_limit_mib=emulated_limit_mib(task, memory_scale),
         )
         tasks.append(request)

@@ -32,6 +32,7 @@ class TaskRequest(Struct, frozen=True, kw_only=True):
     role_addresses: Mapping[str, str] = field(default_factory=dict)  # host:port by role, of jobs with several
     stack_env: Mapping[str, str] = field(default_factory=dict)
     device_env: Mapping[str, str] = field(default_factory=dict)
+    dies: int = 1  # of one device
     memory_limit_mib: int = 0  # of one rank, emulated devices only; 0: none
     log_limit_bytes: int = LOG_LIMIT_BYTES
     grace_us: int = 3_000_000  # for the peers of a rank that failed
