@@ -66,6 +66,13 @@ def checksum(seq: int, epoch: int, time_us: int, version: int, kind: str, payloa
     return zlib.crc32(payload, zlib.crc32(f"{seq} {epoch} {time_us} {version} {kind} ".encode()))
 
 
+def _sound(row: Row) -> bool:
+    try:
+        return checksum(row.seq, row.epoch, row.time_us, row.version, row.kind, row.payload) == row.crc
+    except TypeError:  # damage may turn bytes into something else: SQLite's columns have no fixed type
+        return False
+
+
 class Codec:
     """`versions` are those that this code writes; `upgrades` lead each older version to the next."""
 
@@ -96,7 +103,7 @@ class Codec:
 
     def decode(self, row: Row) -> Record:
         """The record of the row. JournalCorruptError when it was damaged, JournalVersionError when it is not ours."""
-        if checksum(row.seq, row.epoch, row.time_us, row.version, row.kind, row.payload) != row.crc:
+        if not _sound(row):
             raise JournalCorruptError(f"record {row.seq} of the journal does not match its checksum", RESTORE)
         known = self._versions.get(row.kind)
         if known is None:

@@ -37,7 +37,8 @@ def _owner() -> str | None:
     raise Unavailable("PostgreSQL does not run as root, and there is no other user")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port on which nobody listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -79,7 +80,7 @@ def server(fsync: bool = False) -> Iterator[int]:
         made = subprocess.run(create, capture_output=True, cwd=folder, check=False, timeout=120, **switch)
         if made.returncode:
             raise Unavailable(f"initdb failed: {made.stderr.decode(errors='replace').strip()}")
-        port = _free_port()
+        port = free_port()
         settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
         settings += [f"fsync={'on' if fsync else 'off'}", "shared_buffers=16MB", "max_connections=40"]
         command = [binaries / "postgres", "-D", data, *(part for s in settings for part in ("-c", s))]
