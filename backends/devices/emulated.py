@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backends.devices.base import DeviceInfo, Launch, Precision, ResourceNames, Runner, Verified
 from backends.devices.memory import is_out_of_memory
+from backends.devices.table import check_environment
 from scheduler.errors import DeviceError
 
 __all__ = ["EmulatedAdapter", "Pacer", "limit_growth", "memory_limit_bytes"]
@@ -72,11 +73,7 @@ class EmulatedAdapter:
         return is_out_of_memory(error)
 
     def check_visible(self, environ: Mapping[str, str], devices: Sequence[int], dies: int = 1) -> None:
-        for variable, wanted in self.visible_env(devices, dies).items():
-            if environ.get(variable) != wanted:
-                raise DeviceError(
-                    f"{variable} is {environ.get(variable)!r}, but {wanted!r} was granted", "start the attempt again"
-                )
+        check_environment(environ, self.visible_env(devices, dies))
 
 
 class Pacer:

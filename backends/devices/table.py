@@ -10,7 +10,7 @@ from backends.devices.base import DeviceInfo, Precision, ResourceNames, Runner, 
 from backends.devices.memory import is_out_of_memory
 from scheduler.errors import DeviceError
 
-__all__ = ["NameRule", "TableAdapter", "Traits", "chips_of"]
+__all__ = ["NameRule", "TableAdapter", "Traits", "check_environment", "chips_of"]
 
 
 class NameRule(Struct, frozen=True):
@@ -49,6 +49,14 @@ def chips_of(devices: Sequence[int], dies: int) -> tuple[int, ...]:
     if not devices or dies < 1 or min(devices) < 0 or len(set(devices)) != len(devices):
         raise DeviceError(f"devices {list(devices)} of {dies} dies are no grant", "grant distinct devices from 0 up")
     return tuple(device * dies + die for device in sorted(devices) for die in range(dies))
+
+
+def check_environment(environ: Mapping[str, str], granted: Mapping[str, str]) -> None:
+    """Raise DeviceError unless `environ` shows what `granted` says, to the letter."""
+    for variable, wanted in granted.items():
+        if environ.get(variable) != wanted:
+            seen = environ.get(variable)
+            raise DeviceError(f"{variable} is {seen!r}, but {wanted!r} was granted", "start the attempt again")
 
 
 class TableAdapter:
@@ -90,9 +98,7 @@ class TableAdapter:
         return {**self.traits.environment, **named}
 
     def resources(self, accelerator: str) -> ResourceNames:
-        return ResourceNames(
-            ray_embedded=f"acc_{accelerator.replace('-', '_')}", ray=self.traits.ray, kubernetes=self.traits.kubernetes
-        )
+        return ResourceNames(ray_embedded=f"acc_{accelerator}", ray=self.traits.ray, kubernetes=self.traits.kubernetes)
 
     def granularity(self, dies: int = 1) -> int:
         return dies
@@ -119,11 +125,7 @@ class TableAdapter:
         return is_out_of_memory(error, self.traits.out_of_memory)
 
     def check_visible(self, environ: Mapping[str, str], devices: Sequence[int], dies: int = 1) -> None:
-        for variable, wanted in self.visible_env(devices, dies).items():
-            if environ.get(variable) != wanted:
-                raise DeviceError(
-                    f"{variable} is {environ.get(variable)!r}, but {wanted!r} was granted", "start the attempt again"
-                )
+        check_environment(environ, self.visible_env(devices, dies))
         self._check_count(len(devices) * dies)
 
     def _check_count(self, granted: int) -> None:

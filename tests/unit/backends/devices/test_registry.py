@@ -1,12 +1,30 @@
 """Adapters are found by name, imported on use, and honest about what was tried."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from backends.devices import Verified, adapter_names, command_runner, describe_adapters, get_adapter
 from scheduler.errors import DeviceError
+
+ROW = re.compile(r"^\| `(\w+)` \| .+ \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "adapters.md"
+
+
+def test_the_page_on_adapters_says_what_the_adapters_say():
+    """A dash is nothing, and `not known` is what nobody could confirm."""
+    rows = {
+        kind: tuple(cell.strip("`*").replace("not known", "").strip("-") for cell in cells)
+        for kind, *cells in ROW.findall(PAGE.read_text())
+    }
+    probed = {"cpu", "nvidia", "ascend"}
+    assert rows == {
+        a.kind: (a.visible, a.device, a.backend, a.tool if a.kind in probed else "", a.verified)
+        for a in describe_adapters()
+    }
 
 
 def test_an_unknown_adapter_names_those_that_exist():
