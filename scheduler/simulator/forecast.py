@@ -1,0 +1,228 @@
+"""When will each job start and end: the same engine on a copy of the live state, in virtual time and without faults."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from scheduler.engine.image import decode, encode
+from scheduler.engine.launch import start_command, stop_command
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.engine.state import State
+from scheduler.model.allocations import Chosen
+from scheduler.model.jobs import Job
+from scheduler.model.lifecycle import JobState
+from scheduler.model.units import US_PER_S
+from scheduler.model.workload import Arrival, Truth
+from scheduler.profiles import Rate, rate_of
+from scheduler.simulator.driver import Driver, Halt, Refusal
+from scheduler.simulator.estimates import Basis, History
+from scheduler.simulator.execution import Overheads
+
+__all__ = ["Budget", "Forecast", "JobForecast", "forecast"]
+
+DEFAULT_HORIZON_US = 30 * 86_400 * US_PER_S
+
+
+class Budget(Struct, frozen=True, kw_only=True):
+    """How much a forecast may cost. `wall_s` is looked at between two instants of virtual time."""
+
+    events: int = 500_000
+    cycles: int = 50_000
+    wall_s: float = 10.0
+
+
+class JobForecast(Struct, frozen=True, kw_only=True):
+    """One live or proposed job. Times are None where the forecast does not reach them.
+
+    `start_us`: when the attempt that runs now, or else the next one, was or will be allocated. `finish_low_us` and
+    `finish_high_us`: the end if all progress were as fast, or as slow, as the band of the rate allows; the wait before
+    it is left as it is. Equal to `finish_us` where `basis` is not declared work. `attempts`: those the job will have
+    had. `chosen`: what the last of them holds, one per role.
+    """
+
+    job: int
+    id: str
+    name: str
+    state: JobState
+    basis: Basis
+    start_us: int | None = None
+    finish_us: int | None = None
+    finish_low_us: int | None = None
+    finish_high_us: int | None = None
+    cell: str = ""
+    chosen: tuple[Chosen, ...] = ()
+    attempts: int = 0
+    rate: Rate | None = None
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """`jobs` by number; `extra` are the numbers of the proposed jobs, `refusals` those that would not be accepted.
+
+    `makespan_us` is when the last job ends that ends at all. `complete` is False where the horizon or the budget
+    stopped the forecast, and `stopped` says which: `horizon`, `events`, `cycles` or `wall`.
+    """
+
+    now_us: int
+    jobs: tuple[JobForecast, ...]
+    extra: tuple[int, ...]
+    refusals: tuple[Refusal, ...]
+    makespan_us: int | None
+    complete: bool
+    stopped: str
+    events: int
+    cycles: int
+
+    def of(self, job: int) -> JobForecast | None:
+        """The forecast of a job by its number, or None where it was not live."""
+        return next((found for found in self.jobs if found.job == job), None)
+
+
+def forecast(
+    state: State,
+    now_us: int,
+    extra: Sequence[Arrival | Job] = (),
+    horizon_us: int = DEFAULT_HORIZON_US,
+    *,
+    overheads: Overheads | None = None,
+    rate_factor: Mapping[str, float] | None = None,
+    budget: Budget | None = None,
+) -> Forecast:
+    """Run the live jobs of `state`, and `extra` ones, to their ends. `state` is not touched.
+
+    `extra` that are no arrivals arrive now. `rate_factor` corrects the rates per accelerator by what was observed; a
+    running job's own observed rate goes before it. `horizon_us` is a span from `now_us`.
+    """
+    copy = decode(encode(state))
+    driver = Driver(copy, overheads or Overheads())
+    driver.now_us = now_us
+    driver.past = History(copy.jobs)
+    live = tuple(copy.active)
+    bases = {number: _introduce(driver, number, rate_factor or {}) for number in live}
+    for number in live:
+        _adopt(driver, copy.jobs[number], now_us)
+    watch = _Watch(driver, budget or Budget())
+    driver.expect(_arriving(item, now_us, rate_factor or {}) for item in extra)
+    halt = driver.run(now_us + horizon_us, stop=watch.is_spent)
+    proposed = tuple(number for number in driver.entries if number >= 0)
+    stopped = "horizon" if halt is Halt.TIME else watch.stopped
+    jobs = tuple(_told(driver, bases, number) for number in (*live, *proposed))
+    return Forecast(
+        now_us=now_us,
+        jobs=jobs,
+        extra=proposed,
+        refusals=tuple(driver.tally.refusals),
+        makespan_us=max((found.finish_us for found in jobs if found.finish_us is not None), default=None),
+        complete=not stopped,
+        stopped=stopped,
+        events=driver.tally.events,
+        cycles=driver.tally.cycles,
+    )
+
+
+class _Watch:
+    """Stops a run whose budget is spent."""
+
+    def __init__(self, driver: Driver, budget: Budget) -> None:
+        self.stopped = ""
+        self._driver = driver
+        self._budget = budget
+        self._deadline_s = time.monotonic() + budget.wall_s
+
+    def is_spent(self) -> bool:
+        tally = self._driver.tally
+        if tally.events >= self._budget.events:
+            self.stopped = "events"
+        elif tally.cycles >= self._budget.cycles:
+            self.stopped = "cycles"
+        elif time.monotonic() >= self._deadline_s:
+            self.stopped = "wall"
+        return bool(self.stopped)
+
+
+def _arriving(item: Arrival | Job, now_us: int, factors: Mapping[str, float]) -> Arrival:
+    if isinstance(item, Arrival):
+        return structs.replace(item, at_us=max(item.at_us, now_us), truth=Truth(rate_factor=factors))
+    return Arrival(at_us=now_us, job=item, truth=Truth(rate_factor=factors))
+
+
+def _introduce(driver: Driver, number: int, factors: Mapping[str, float]) -> Basis:
+    """Tell the world what the live job will need; what it has saved lies in the world's storage."""
+    job = driver.state.jobs[number]
+    attempt = job.attempt
+    if job.spec.work.amount is not None:
+        driver.world.stored[number] = job.done
+    if attempt is not None and attempt.rate > 0:
+        expected = _expected_rate(driver.state, job, attempt)
+        observed = attempt.rate / expected if expected > 0 else 1.0
+        factors = {**factors, **{part.accelerator: observed for part in attempt.allocation.chosen}}
+    return driver.introduce(number, Truth(rate_factor=factors))
+
+
+def _expected_rate(state: State, job: JobRecord, attempt: Attempt) -> float:
+    tasks = start_command(state, job, attempt).tasks
+    return 1.0 / tasks[0].pace_s if tasks and tasks[0].pace_s > 0 else attempt.allocation.rate
+
+
+def _adopt(driver: Driver, job: JobRecord, now_us: int) -> None:
+    """Put the live attempt into the world as it is now."""
+    attempt, world = job.attempt, driver.world
+    if attempt is None:
+        return
+    command = start_command(driver.state, job, attempt)
+    if attempt.started_us is None:
+        due_us = attempt.allocated_us + world.overheads.start_us
+        world.start(command, now_us, max(0, due_us - now_us) - world.overheads.start_us)
+    elif attempt.done > attempt.done_at_start and job.spec.work.amount is not None:
+        world.adopt(command, attempt.done, attempt.seq, attempt.last_progress_us, now_us)
+    else:
+        moves_us = attempt.started_us + world.restart_us(command)
+        done = attempt.done_at_start if job.spec.work.amount is not None else 0.0
+        world.adopt(command, done, attempt.seq, moves_us, now_us)
+    if job.state is JobState.STOPPING and attempt.stop is not None:
+        left_us = max(1, attempt.stop_deadline_us - now_us)
+        world.stop(stop_command(job, attempt, attempt.stop, left_us), now_us)
+
+
+def _told(driver: Driver, bases: Mapping[int, Basis], number: int) -> JobForecast:
+    job = driver.state.jobs[number]
+    found = JobForecast(
+        job=number,
+        id=job.id,
+        name=job.spec.name,
+        state=job.state,
+        basis=bases.get(number) or driver.bases[number],
+        attempts=len(job.attempts),
+    )
+    if not job.attempts:
+        return found
+    last = job.attempts[-1]
+    rate = _band(driver.state, job, last)
+    finish_us = job.ended_us
+    low_us = high_us = finish_us
+    if (
+        finish_us is not None
+        and rate is not None
+        and found.basis is Basis.DECLARED_WORK
+        and last.started_us is not None
+    ):
+        run_us = finish_us - last.started_us
+        low_us = last.started_us + int(run_us * rate.value / rate.high)
+        high_us = last.started_us + int(run_us * rate.value / rate.low)
+    return structs.replace(
+        found,
+        start_us=last.allocated_us,
+        finish_us=finish_us,
+        finish_low_us=low_us,
+        finish_high_us=high_us,
+        cell=last.cell,
+        chosen=last.allocation.chosen,
+        rate=rate,
+    )
+
+
+def _band(state: State, job: JobRecord, attempt: Attempt) -> Rate | None:
+    """The rate that the table gives for what the attempt holds, with its band."""
+    first = attempt.allocation.chosen[0]
+    accelerator = state.config.catalog.get(first.accelerator)
+    return rate_of(job.spec.work, accelerator, first.count, state.config.catalog) if accelerator else None
