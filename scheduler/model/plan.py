@@ -28,8 +28,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     now_us: int
     stops: tuple[PlannedStop, ...] = ()
     starts: tuple[PlannedStart, ...] = ()
+    lost: tuple[int, ...] = ()  # jobs whose attempt nobody can stop or hear of any more
     broken: tuple[int, ...] = ()  # waiting jobs whose dependencies cannot be met any more
-    reasons: tuple[tuple[int, Reason], ...] = ()  # of every waiting job, by number
+    reasons: tuple[tuple[int, Reason], ...] = ()  # that changed, by number; every waiting job has one
     prices: tuple[tuple[str, float], ...] = ()  # shadow price per row, carried over
     wake_us: int | None = None  # when time alone changes the answer: a back-off, a limit, an after_wait
     rounds: int = 0  # of choice and placement

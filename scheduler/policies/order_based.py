@@ -48,7 +48,7 @@ class _Walk:
         for job in np.flatnonzero(keeps & ~shrinks).tolist():
             self._take(job, self._current[job])
         for job in np.flatnonzero(keeps & shrinks).tolist():
-            self._take(job, self._smallest(job))
+            self._take(job, self._siblings(job, self._current[job])[0])
         for job in order.tolist():
             if self.option[job] != NONE:
                 continue
@@ -56,10 +56,11 @@ class _Walk:
                 self._keep(job, bool(shrinks[job]))
             else:
                 self._start(job)
+        grows = problem.elastic & (shrinks | (problem.current == NONE))
         for job in order.tolist():
-            if shrinks[job] and self.option[job] != NONE:
+            if grows[job] and self.option[job] != NONE:
                 self._grow(job)
-        return Choice(self.option, self.blocked_by, {})
+        return Choice(self.option, order, self.blocked_by, {})
 
     def _uses(self, option: int) -> list[tuple[int, int]]:
         span = slice(self._use_ptr[option], self._use_ptr[option + 1])
@@ -86,23 +87,22 @@ class _Walk:
                 devices = row
         return devices
 
-    def _siblings(self, job: int) -> list[int]:
-        """Options of the job on the same devices as the current one, smallest first."""
-        rows = self._device_rows(self._current[job])
-        options = range(self._ptr[job], self._ptr[job + 1])
-        same = [
-            o for o in options if (self.problem.open[o] or o == self._current[job]) and self._device_rows(o) == rows
-        ]
-        return sorted(same, key=lambda o: sum(amount for _, amount in self._uses(o)))
+    def _siblings(self, job: int, like: int) -> list[int]:
+        """Options of the job on the same devices as option `like`, smallest first."""
+        rows = self._device_rows(like)
+        span = range(self._ptr[job], self._ptr[job + 1])
+        allowed = (o for o in span if self.problem.open[o] or o == self._current[job])
+        return sorted((o for o in allowed if self._device_rows(o) == rows), key=self._size)
+
+    def _size(self, option: int) -> int:
+        return sum(amount for row, amount in self._uses(option) if row < self.problem.capacity_rows)
 
     def _device_rows(self, option: int) -> list[int]:
         return [row for row, _ in self._uses(option) if row < self.problem.capacity_rows]
 
-    def _smallest(self, job: int) -> int:
-        return self._siblings(job)[0]
-
     def _keep(self, job: int, may_shrink: bool) -> None:
-        option = self._smallest(job) if may_shrink else self._current[job]
+        current = self._current[job]
+        option = self._siblings(job, current)[0] if may_shrink else current
         row = self._blocking_row(option, mind_claims=False)
         if row == NONE:
             self._take(job, option)
@@ -112,6 +112,8 @@ class _Walk:
     def _start(self, job: int) -> None:
         options = [o for o in range(self._ptr[job], self._ptr[job + 1]) if self.problem.open[o]]
         options.sort(key=lambda o: (int(self.problem.rank[o]), o))
+        if self.problem.elastic[job]:  # begins with as little as it can; what is left at the end makes it grow
+            options = list(dict.fromkeys(self._siblings(job, o)[0] for o in options))
         claims: set[int] = set()
         for option in options:
             row = self._blocking_row(option, mind_claims=True)
@@ -131,8 +133,12 @@ class _Walk:
         problem, held = self.problem, int(self.option[job])
         current = self._current[job]
         self._return(job)
-        fits = [o for o in self._siblings(job) if self._blocking_row(o, mind_claims=True) == NONE]
+        fits = [o for o in self._siblings(job, held) if self._blocking_row(o, mind_claims=True) == NONE]
         best = max(fits, key=lambda o: (round(float(problem.rate[o]), 9), -o), default=held)
-        if current in fits and problem.rate[best] <= problem.rate[current] * (1 + problem.resize_gain):
+        if (
+            current != NONE
+            and current in fits
+            and problem.rate[best] <= problem.rate[current] * (1 + problem.resize_gain)
+        ):
             best = current
         self._take(job, best)

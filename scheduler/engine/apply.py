@@ -1,0 +1,73 @@
+"""From a plan to decisions: feasibility is asked once more, and each change becomes an event to be recorded."""
+
+from collections.abc import Iterator
+
+from scheduler.engine.state import State
+from scheduler.engine.statement import Statement
+from scheduler.errors import PlanRejectedError
+from scheduler.model.events import (
+    Allocated,
+    AttemptEnded,
+    CarriedOver,
+    DependencyBroken,
+    Event,
+    ReasonsChanged,
+    StopOrdered,
+)
+from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.plan import Plan, PlannedStart
+from scheduler.placement.feasibility import admits
+
+__all__ = ["decisions"]
+
+
+def decisions(state: State, plan: Plan) -> tuple[Event, ...]:
+    """The plan as events, in the order in which they are to be folded.
+
+    Raises PlanRejectedError for a plan of another version, or one that the state as it is does not admit.
+    """
+    if plan.version != state.version:
+        raise PlanRejectedError(f"the plan is of version {plan.version}, the state is at {state.version}")
+    return (*_ends(state, plan), *_starts(state, plan), *_notes(state, plan))
+
+
+def _ends(state: State, plan: Plan) -> Iterator[Event]:
+    for number in plan.lost:
+        attempt = state.jobs[number].attempt
+        if attempt is None:
+            raise PlanRejectedError(f"job {number} holds nothing that could be lost")
+        detail = "no sign of life after the notice ran out"
+        yield AttemptEnded(number, attempt.n, attempt.epoch, attempt.seq + 1, AttemptEnd.LOST, detail=detail)
+    for number in plan.broken:
+        yield DependencyBroken(number)
+    for stop in plan.stops:
+        attempt = state.jobs[stop.job].attempt
+        if attempt is None:
+            raise PlanRejectedError(f"job {stop.job} holds nothing that could be stopped")
+        yield StopOrdered(stop.job, attempt.n, state.epoch, stop.cause, stop.deadline_us, stop.for_job)
+
+
+def _starts(state: State, plan: Plan) -> Iterator[Event]:
+    statement = Statement(state.room, state.ledger)
+    for start in plan.starts:
+        _check(state, statement, start)
+        yield Allocated(start.job, len(state.jobs[start.job].attempts) + 1, state.epoch, start.allocation)
+
+
+def _check(state: State, statement: Statement, start: PlannedStart) -> None:
+    job, allocation = state.jobs[start.job], start.allocation
+    if job.state is not JobState.WAITING:
+        raise PlanRejectedError(f"job {start.job} is {job.state} and cannot start")
+    tenant, user = state.tenant_of(job), job.actor.user
+    if not admits(statement.room, allocation.grants):
+        raise PlanRejectedError(f"job {start.job} does not fit where the plan puts it")
+    if statement.ledger.shortages(tenant, user, allocation.chosen, allocation.charge):
+        raise PlanRejectedError(f"job {start.job} exceeds a limit of its tenant")
+    statement.take(tenant, user, allocation)
+
+
+def _notes(state: State, plan: Plan) -> Iterator[Event]:
+    if plan.reasons:
+        yield ReasonsChanged(plan.reasons)
+    if plan.prices != state.prices:
+        yield CarriedOver(plan.prices)

@@ -1,0 +1,137 @@
+"""Jobs and their options as columns, kept by each event, so that a cycle gathers what it needs without a Python loop.
+
+Options of a job are consecutive rows; so are the (row, amount) pairs that an option uses. Rows of jobs that ended stay
+until more than half are dead; then everything is laid anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.engine.options import OptionRow
+from scheduler.model.lifecycle import JobState
+from scheduler.model.tenants import JobClass
+
+__all__ = ["CLASSES", "Columns", "Gathered", "STATES"]
+
+STATES: Final = tuple(JobState)
+CLASSES: Final = tuple(JobClass)
+NONE: Final = -1
+
+_JOB_COLUMNS = {
+    "state": np.int8,
+    "job_class": np.int8,
+    "priority": np.int64,
+    "submitted_us": np.int64,
+    "not_before_us": np.int64,
+    "started_us": np.int64,  # of the present attempt, FOREVER_US while it has not started
+    "gated": np.bool_,  # has dependencies, or belongs to an array with a limit
+    "elastic": np.bool_,
+    "first": np.int64,  # of its options
+    "count": np.int64,
+    "current": np.int64,  # option held, counted from `first`, or NONE
+    "reason": np.int64,  # key of the reason last given, see engine.reasons
+}
+_OPTION_COLUMNS = {
+    "rate": np.float64,
+    "rank": np.int64,
+    "after_us": np.int64,
+    "allowed": np.bool_,  # False: the job has progress elsewhere and may not move here
+    "use_first": np.int64,
+    "use_count": np.int64,
+}
+_USE_COLUMNS = {"row": np.int64, "amount": np.int64}
+
+
+class _Table:
+    """Growing arrays of equal length, by column name."""
+
+    def __init__(self, columns: Mapping[str, type]) -> None:
+        self.size = 0
+        self.array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
+
+    def append(self, **values: Sequence[object]) -> int:
+        """Add rows; returns the number of the first."""
+        first, added = self.size, len(next(iter(values.values())))
+        self.size += added
+        for name, column in self.array.items():
+            if self.size > len(column):
+                grown = np.zeros(max(2 * len(column), self.size), dtype=column.dtype)
+                grown[:first] = column[:first]
+                self.array[name] = grown
+            self.array[name][first : self.size] = values[name]
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Options of some jobs in compressed rows, as `policies.Problem` wants them. `option` is the global number."""
+
+    ptr: NDArray[np.int64]
+    option: NDArray[np.int64]
+    use_ptr: NDArray[np.int64]
+    use_row: NDArray[np.int64]
+    use_amount: NDArray[np.int64]
+
+
+class Columns:
+    def __init__(self) -> None:
+        self.jobs = _Table(_JOB_COLUMNS)
+        self.options = _Table(_OPTION_COLUMNS)
+        self.uses = _Table(_USE_COLUMNS)
+        self.dead = 0
+
+    def job(self, name: str) -> NDArray[Any]:
+        return self.jobs.array[name][: self.jobs.size]
+
+    def option(self, name: str) -> NDArray[Any]:
+        return self.options.array[name][: self.options.size]
+
+    def lay(self, number: int, rows: Sequence[OptionRow]) -> None:
+        """Append the options of job `number`, whose row in `jobs` exists."""
+        uses = [pair for row in rows for pair in row.uses]
+        first_use = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
+        counts = np.array([len(row.uses) for row in rows], dtype=np.int64)
+        first = self.options.append(
+            rate=[row.option.rate.value for row in rows],
+            rank=[row.option.rank for row in rows],
+            after_us=[row.option.after_wait_us for row in rows],
+            allowed=[True] * len(rows),
+            use_first=(first_use + np.cumsum(counts) - counts).tolist(),
+            use_count=counts.tolist(),
+        )
+        self.job("first")[number] = first
+        self.job("count")[number] = len(rows)
+        self.job("current")[number] = NONE
+
+    def bury(self, number: int) -> None:
+        """The job has ended: its options count as dead."""
+        self.dead += int(self.job("count")[number])
+        self.job("count")[number] = 0
+
+    @property
+    def wasteful(self) -> bool:
+        return self.dead > 4096 and 2 * self.dead > self.options.size
+
+    def in_state(self, *states: JobState) -> NDArray[np.int64]:
+        """Numbers of the jobs in one of `states`, ascending."""
+        column = self.job("state")
+        mask = np.zeros(len(column), dtype=bool)
+        for state in states:
+            mask |= column == STATES.index(state)
+        return np.flatnonzero(mask)
+
+    def gather(self, numbers: NDArray[np.int64]) -> Gathered:
+        ptr, option = _spans(self.job("first")[numbers], self.job("count")[numbers])
+        use_ptr, use = _spans(self.option("use_first")[option], self.option("use_count")[option])
+        return Gathered(ptr, option, use_ptr, self.uses.array["row"][use], self.uses.array["amount"][use])
+
+
+def _spans(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets, and the concatenation of the ranges `first[i]:first[i] + count[i]`."""
+    ptr = np.zeros(len(first) + 1, dtype=np.int64)
+    np.cumsum(count, out=ptr[1:])
+    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1], dtype=np.int64)

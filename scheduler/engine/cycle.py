@@ -1,0 +1,149 @@
+"""One cycle: from a snapshot to a plan. Pure: equal snapshots and times give equal plans, byte for byte.
+
+Policies choose, placement places; a choice that finds no room is masked and the policy chooses again, at most four
+times; then what is still without a place takes any of its options that fits.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from scheduler.engine.deadlines import overdue
+from scheduler.engine.problem import Candidates, build, candidates
+from scheduler.engine.reasons import key_of
+from scheduler.engine.seating import Seating
+from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.waiting import reason_for
+from scheduler.model.cluster import NodeState
+from scheduler.model.lifecycle import JobState, StopCause
+from scheduler.model.plan import Plan, PlannedStop
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.placement.room import NODE_STATES
+from scheduler.policies import NONE, POLICIES, Choice, Problem
+
+__all__ = ["cycle"]
+
+MAX_ROUNDS: Final = 4
+
+
+def cycle(snapshot: Snapshot, now_us: int) -> Plan:
+    """What should change now, and why each waiting job waits."""
+    stops, lost = _forced(snapshot, now_us)
+    who = candidates(snapshot, now_us)
+    leaving = {stop.job for stop in stops} | set(lost)
+    who = _without(who, leaving)
+    numbers = np.sort(np.concatenate((who.running, who.waiting)))
+    choose = POLICIES[snapshot.config.policy.name]
+    masked: set[tuple[int, int]] = set()
+    rounds = 0
+    while True:
+        rounds += 1
+        problem = build(snapshot, who, numbers, masked, now_us)
+        choice = choose(problem)
+        seating = Seating(snapshot, who, leaving, now_us)
+        homeless = seating.seat(problem, choice)
+        if not homeless or rounds == MAX_ROUNDS:
+            break
+        masked |= homeless
+    if homeless:
+        seating.seat_greedily(problem, {number for number, _ in homeless})
+    chosen_stops = seating.stops(problem, choice)
+    return Plan(
+        version=snapshot.version,
+        now_us=now_us,
+        stops=tuple(stops) + chosen_stops,
+        starts=tuple(seating.starts),
+        lost=tuple(lost),
+        broken=who.broken,
+        reasons=tuple(_changed(snapshot, _reasons(snapshot, who, problem, choice, seating, now_us))),
+        prices=tuple((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items())),
+        wake_us=snapshot.next_alarm_us,
+        rounds=rounds,
+    )
+
+
+def _without(who: Candidates, leaving: set[int]) -> Candidates:
+    if not leaving:
+        return who
+    gone = np.array(sorted(leaving), dtype=np.int64)
+    stays = ~np.isin(who.running, gone)
+    stopping = np.union1d(who.stopping, who.running[~stays])
+    return Candidates(who.waiting, who.running[stays], stopping, who.fixed, who.held_back, who.broken)
+
+
+def _forced(snapshot: Snapshot, now_us: int) -> tuple[list[PlannedStop], list[int]]:
+    """Stops that no policy decides: limits, hung attempts, nodes that drain or are down; and attempts past hope."""
+    policy = snapshot.config.policy
+    stops: dict[int, PlannedStop] = {}
+    lost: list[int] = []
+    for number in snapshot.due:
+        job = snapshot.jobs[number]
+        cause = overdue(job, policy, now_us)
+        if cause is None:
+            continue
+        if job.state is JobState.STOPPING and _out_of_reach(snapshot, number):
+            lost.append(number)
+        else:
+            patient = job.state is JobState.RUNNING and cause is StopCause.TIME_LIMIT
+            stops[number] = PlannedStop(number, cause, now_us + (policy.notice_min_us if patient else 0))
+    for stop in _leaving_nodes(snapshot, now_us):
+        stops.setdefault(stop.job, stop)
+    return [stops[number] for number in sorted(stops)], lost
+
+
+def _out_of_reach(snapshot: Snapshot, number: int) -> bool:
+    """True where no executor can tell any more: a node of the attempt is down, or its cell does not answer."""
+    attempt = snapshot.jobs[number].attempt
+    nodes = {grant.node for grant in attempt.allocation.grants} if attempt else set()
+    room, fleet = snapshot.room, snapshot.fleet
+    return any(room.state_of(n) is NodeState.DOWN or not room.reachable[fleet.cell[n]] for n in nodes)
+
+
+def _leaving_nodes(snapshot: Snapshot, now_us: int) -> Iterator[PlannedStop]:
+    policy = snapshot.config.policy
+    state = snapshot.room.state
+    draining = state == NODE_STATES.index(NodeState.DRAINING)
+    down = state == NODE_STATES.index(NodeState.DOWN)
+    if not (draining.any() or down.any()):
+        return
+    for number in snapshot.columns.in_state(JobState.STARTING, JobState.RUNNING).tolist():
+        job = snapshot.jobs[number]
+        attempt = job.attempt
+        nodes = [grant.node for grant in attempt.allocation.grants] if attempt else []
+        if down[nodes].any():
+            yield PlannedStop(number, StopCause.NODE_DOWN, now_us)
+        elif draining[nodes].any():
+            yield PlannedStop(number, StopCause.DRAIN, now_us + _notice(snapshot, number, policy.notice_max_us))
+
+
+def _notice(snapshot: Snapshot, number: int, longest_us: int) -> int:
+    job, policy = snapshot.jobs[number], snapshot.config.policy
+    save_us = job.spec.checkpoint.save_us if job.spec.checkpoint else 0
+    return min(max(2 * save_us, policy.notice_min_us), longest_us)
+
+
+def _reasons(
+    snapshot: Snapshot, who: Candidates, problem: Problem, choice: Choice, seating: Seating, now_us: int
+) -> Iterator[tuple[int, Reason]]:
+    yield from who.held_back
+    started = {start.job for start in seating.starts}
+    waiting = np.flatnonzero(problem.current == NONE)
+    for i in waiting.tolist():
+        number = int(problem.number[i])
+        if number in started:
+            continue
+        if number in seating.pending:
+            allocation = seating.pending[number]
+            chosen = allocation.chosen[0]
+            code = ReasonCode.WAITING_FOR_PREEMPTED
+            yield number, Reason(code=code, accelerator=chosen.accelerator, need=chosen.count)
+        else:
+            yield number, reason_for(snapshot, problem, choice, i, now_us)
+
+
+def _changed(snapshot: Snapshot, reasons: Iterator[tuple[int, Reason]]) -> Iterator[tuple[int, Reason]]:
+    given = snapshot.columns.job("reason")
+    for number, reason in sorted(reasons, key=lambda pair: pair[0]):
+        if key_of(reason) != given[number]:
+            yield number, reason

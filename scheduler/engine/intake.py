@@ -1,0 +1,191 @@
+"""What people ask for, checked against the state and made into events. Pure but for the ids that the shell draws."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from scheduler.engine.options import JobRows
+from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
+from scheduler.errors import ConflictError, DeniedError, InfeasibleError, NotFoundError, OverloadedError
+from scheduler.model.cluster import NodeState
+from scheduler.model.events import (
+    ActionRequested,
+    Actor,
+    ArrayMember,
+    Configured,
+    JobAction,
+    JobSubmitted,
+    NodeStateChanged,
+    ResolvedDependency,
+)
+from scheduler.model.jobs import Job
+from scheduler.model.lifecycle import JobState
+from scheduler.model.reasons import Reason
+from scheduler.quota.ledger import Ledger, Shortage
+
+__all__ = ["action", "check_feasible", "configured", "existing_for_key", "node_state", "submission"]
+
+MAX_ACTIVE_JOBS = 200_000
+"""Jobs that have not ended; past this a submission is told to come back later."""
+
+
+def submission(
+    state: State,
+    spec: Job,
+    actor: Actor,
+    job_id_source: Callable[[], str],
+    now_us: int,
+    key: str = "",
+    digest: str = "",
+) -> tuple[JobSubmitted, ...]:
+    """The events that accept `spec`: one, or one per member of an array; none for a repeated key with the same body.
+
+    Raises InfeasibleError (the fleet can never run it), DeniedError (its quota can never admit it), ConflictError (the
+    name is taken by a live job, or the key by another body), NotFoundError (tenant or dependency), OverloadedError.
+    """
+    known = existing_for_key(state, actor, key) if key else ()
+    if known:
+        if state.jobs[known[0]].digest != digest:
+            raise ConflictError(f"submission key `{key}` was used for another job", "use a new key for a new body")
+        return ()
+    spec = msgspec.json.decode(msgspec.json.encode(spec), type=Job)  # as replay will read it, to the byte
+    _check_tenant(state, spec)
+    _check_load(state, spec, actor)
+    taken = state.live_named(spec.tenant, spec.name)
+    if taken is not None:
+        raise ConflictError(
+            f"`{spec.name}` is the name of a job of `{spec.tenant}` that has not ended ({taken.id})",
+            "choose another name, or cancel it first",
+        )
+    check_feasible(state, spec, actor.user)
+    after = tuple(_resolved(state, spec))
+    first = len(state.jobs)
+    indexes = range(spec.array.first, spec.array.last + 1) if spec.array else (None,)
+    return tuple(
+        JobSubmitted(
+            job=first + offset,
+            id=job_id_source(),
+            spec=spec,
+            actor=actor,
+            key=key,
+            digest=digest,
+            array=None if index is None else ArrayMember(first, index),
+            after=after,
+        )
+        for offset, index in enumerate(indexes)
+    )
+
+
+def existing_for_key(state: State, actor: Actor, key: str) -> tuple[int, ...]:
+    """Jobs that this actor submitted under `key`, by number."""
+    return tuple(state.keys.get((actor.tenant, actor.user, key), ()))
+
+
+def check_feasible(state: State, spec: Job, user: str) -> JobRows:
+    """The job's options. Raises InfeasibleError or DeniedError if it has none that could ever start."""
+    tenant = state.tree.index[spec.tenant]
+    rows = state.rows.of_job(spec, tenant, user)
+    if not rows.rows:
+        reasons = tuple(reason for _, reason in rows.excluded)
+        raise InfeasibleError(f"`{spec.name}` can never run on this fleet: {_listed(reasons)}", _advice(state))
+    empty = Ledger(state.tree)
+    shortages = [empty.shortages(tenant, user, row.option.chosen, row.option.charge) for row in rows.rows]
+    if all(shortages):
+        text = "; ".join(dict.fromkeys(_short(found[0]) for found in shortages))
+        raise DeniedError(
+            f"`{spec.name}` can never be admitted: {text}", "ask for fewer devices, another accelerator or more quota"
+        )
+    return rows
+
+
+def _listed(reasons: tuple[Reason, ...]) -> str:
+    if not reasons:
+        return "it names no options and its model fits no accelerator of the fleet"
+    parts = []
+    for r in dict.fromkeys(reasons):
+        amounts = (
+            f" (needs {r.need}, at most {r.have})" if r.need and r.have else f" ({r.need} asked)" if r.need else ""
+        )
+        parts.append(f"{r.accelerator or 'any'}: {r.code.value.replace('_', ' ')}{amounts}")
+    return "; ".join(parts)
+
+
+def _short(shortage: Shortage) -> str:
+    tenant = f"`{shortage.tenant}`" if shortage.tenant else "the whole fleet"
+    return f"{tenant} may hold {shortage.limit} of {shortage.resource}, and it needs {shortage.need}"
+
+
+def _advice(state: State) -> str:
+    present = ", ".join(sorted(state.fleet.present))
+    return f"the fleet has {present}" if present else "the fleet has no devices"
+
+
+def _check_tenant(state: State, spec: Job) -> None:
+    if spec.tenant not in state.tree.index:
+        known = ", ".join(sorted(name for name in state.tree.names if name)) or "none"
+        raise NotFoundError(f"there is no tenant `{spec.tenant}`", f"the tenants are: {known}")
+
+
+def _check_load(state: State, spec: Job, actor: Actor) -> None:
+    members = spec.array.last - spec.array.first + 1 if spec.array else 1
+    if len(state.rows_of) + members > MAX_ACTIVE_JOBS:
+        raise OverloadedError(f"{len(state.rows_of)} jobs have not ended, the limit is {MAX_ACTIVE_JOBS}", "try later")
+    tenant = state.config.tenants.get(spec.tenant)
+    limit = tenant.per_user.max_waiting_jobs if tenant else None
+    if limit is not None:
+        waiting = [state.jobs[n] for n in state.columns.in_state(JobState.WAITING).tolist()]
+        own = sum(1 for job in waiting if job.actor.user == actor.user and job.spec.tenant == spec.tenant)
+        if own + members > limit:
+            raise OverloadedError(f"`{actor.user}` has {own} waiting jobs, the limit is {limit}", "try later")
+
+
+def _resolved(state: State, spec: Job) -> Iterator[ResolvedDependency]:
+    """Dependencies by number: a name means the newest job of that name in the tenant, an array all its members."""
+    for dependency in spec.after:
+        number = state.by_id.get(dependency.job, state.names.get((spec.tenant, dependency.job)))
+        if number is None:
+            raise NotFoundError(f"`{spec.name}` comes after `{dependency.job}`, which is no job of `{spec.tenant}`")
+        array = state.jobs[number].spec.array
+        is_head = array is not None and dependency.job == state.jobs[number].spec.name
+        members = array.last - array.first + 1 if array is not None and is_head else 1
+        for offset in range(members):
+            yield ResolvedDependency(number + offset, dependency.on)
+
+
+_APPLIES = {
+    JobAction.CANCEL: frozenset(JobState) - {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED},
+    JobAction.SUSPEND: frozenset({JobState.WAITING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING}),
+    JobAction.RESUME: frozenset({JobState.SUSPENDED}),
+    JobAction.REQUEUE: frozenset({JobState.STARTING, JobState.RUNNING}),
+}
+
+
+def action(state: State, job: JobRecord, what: JobAction, actor: Actor) -> ActionRequested:
+    """Raises ConflictError where the action means nothing in the job's state."""
+    if job.state not in _APPLIES[what]:
+        raise ConflictError(f"job {job.id} is {job.state.value} and cannot be told to {what.value}")
+    return ActionRequested(job.number, what, actor)
+
+
+def node_state(state: State, node: str, wanted: NodeState, actor: Actor, why: str = "") -> NodeStateChanged:
+    """Raises NotFoundError for a node that the fleet does not have."""
+    index = state.fleet.cluster.node_index(node)
+    if index is None:
+        raise NotFoundError(f"there is no node `{node}`", "`dualtrack fleet` lists them")
+    return NodeStateChanged(index, wanted, actor, why)
+
+
+def configured(state: State, config: Configured) -> Configured:
+    """Raises ConflictError if live attempts hold an accelerator or a cell that `config` no longer has."""
+    names = set(config.catalog.names)
+    cells = {cell.name for cell in config.cluster.cells}
+    for job in state.holding():
+        attempt = job.attempt
+        if attempt is None:
+            continue
+        missing = [c.accelerator for c in attempt.allocation.chosen if c.accelerator not in names]
+        if missing or attempt.cell not in cells:
+            gone = f"accelerator `{missing[0]}`" if missing else f"cell `{attempt.cell}`"
+            raise ConflictError(f"job {job.id} runs on {gone}, which is not there any more", "drain it first")
+    return msgspec.structs.replace(config)

@@ -1,0 +1,137 @@
+"""What must hold after every event. Checked in tests and simulations after each one, sampled in the running service.
+
+Numbers are those of the list that the design names: I1 to I25; those that need a world, a journal or a clock to check
+(I14 to I23) are properties of tests.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from scheduler.engine.columns import NONE, STATES
+from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
+from scheduler.errors import InvariantError
+from scheduler.model.allocations import Grant
+from scheduler.model.lifecycle import JobState
+from scheduler.quota.ledger import Ledger
+
+__all__ = ["CHECKS", "check"]
+
+_HOLDING: Final = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+
+
+def check(state: State) -> None:
+    """Raises InvariantError for the first invariant that does not hold."""
+    for rule in CHECKS:
+        rule(state)
+
+
+def _require(holds: object, invariant: str, problem: str) -> None:
+    if not holds:
+        raise InvariantError(invariant, problem)
+
+
+def devices_are_held_once(state: State) -> None:
+    """I1, I2: no device in two allocations; what is free is what nobody holds; CPU and memory never below zero."""
+    held = np.zeros_like(state.room.free)
+    for job in state.holding():
+        for grant in _grants(job):
+            _require(not int(held[grant.node]) & grant.devices, "I1", f"job {job.number} shares a device")
+            held[grant.node] |= grant.devices
+    free = state.fleet.devices & ~held & ~state.room.foreign
+    _require(np.array_equal(free, state.room.free), "I1", "free devices are not those that nobody holds")
+    _require((state.room.cpu_milli >= 0).all(), "I2", "a node has granted more CPU than it has")
+    _require((state.room.memory_mib >= 0).all(), "I2", "a node has granted more memory than it has")
+
+
+def placements_meet_what_was_asked(state: State) -> None:
+    """I4, I5: each role holds the whole count it chose, of the accelerator it chose, all in the attempt's cell."""
+    fleet = state.fleet
+    for job in state.holding():
+        attempt = job.attempt
+        if attempt is None or state.columns.job("current")[job.number] == NONE:
+            continue
+        for role, chosen in enumerate(attempt.allocation.chosen):
+            grants = [g for g in attempt.allocation.grants if g.role == role]
+            count = sum(g.count for g in grants)
+            _require(count == chosen.count, "I5", f"job {job.number} holds {count} of {chosen.count} devices")
+            for grant in grants:
+                name = fleet.accelerators[fleet.accelerator[grant.node]]
+                _require(name == chosen.accelerator, "I4", f"job {job.number} was put on {name}")
+                cell = fleet.cells[fleet.cell[grant.node]]
+                _require(cell == attempt.cell, "I5", f"job {job.number} spans cells")
+
+
+def ledger_is_the_sum_of_allocations(state: State) -> None:
+    """I7: usage recomputed from the allocations equals the ledger at every level of the tree, and for every user."""
+    fresh = Ledger(state.tree)
+    for job in state.holding():
+        if job.attempt is not None:
+            fresh.add(state.tenant_of(job), job.actor.user, job.attempt.allocation)
+    _require(np.array_equal(fresh.used, state.ledger.used), "I7", "the ledger is not the sum of the allocations")
+    _require(fresh.user_devices == state.ledger.user_devices, "I7", "the users' ledger is not the sum")
+
+
+def states_and_attempts_agree(state: State) -> None:
+    """I11, I12: attempts are numbered from 1; only the last may be live, and it is exactly in the holding states."""
+    for job in state.jobs:
+        numbers = [attempt.n for attempt in job.attempts]
+        _require(numbers == list(range(1, len(numbers) + 1)), "I12", f"attempts of job {job.number} are {numbers}")
+        live = [attempt.n for attempt in job.attempts if attempt.ended_us is None]
+        expected = 1 if job.state in _HOLDING else 0
+        _require(len(live) == expected, "I12", f"job {job.number} is {job.state} with live attempts {live}")
+        _require(live in ([], [len(numbers)]), "I12", f"an older attempt of job {job.number} is live")
+        _require((job.ended_us is not None) == job.terminal, "I11", f"job {job.number} is {job.state}")
+
+
+def no_job_is_lost(state: State) -> None:
+    """I13: every accepted job is in exactly one state, under its id, in the indexes that its state asks for."""
+    _require(len(state.by_id) == len(state.jobs), "I13", "two jobs share an id")
+    for number, job in enumerate(state.jobs):
+        _require(job.number == number and state.by_id[job.id] == number, "I13", f"job {number} is misplaced")
+        _require((number in state.rows_of) == (not job.terminal), "I13", f"job {number} is not indexed as {job.state}")
+        column = STATES[state.columns.job("state")[number]]
+        _require(column is job.state, "I13", f"job {number} is {job.state}, its column says {column}")
+
+
+def columns_show_what_is_held(state: State) -> None:
+    """The column of current options points at the option that the attempt holds."""
+    current = state.columns.job("current")
+    for number, job_rows in state.rows_of.items():
+        held, attempt = int(current[number]), state.jobs[number].attempt
+        if held != NONE:
+            _require(attempt is not None, "I13", f"job {number} holds an option without an attempt")
+            option = job_rows.rows[held].option
+            same = attempt is not None and option.chosen == attempt.allocation.chosen
+            _require(same, "I13", f"job {number} holds another option than its column says")
+
+
+def arrays_keep_their_limit(state: State) -> None:
+    """At most `max_running` members of an array hold devices."""
+    held: dict[int, int] = {}
+    for job in state.holding():
+        if job.array is not None:
+            held[job.array.head] = held.get(job.array.head, 0) + 1
+            array = job.spec.array
+            limit = array.max_running if array else 0
+            within = not limit or held[job.array.head] <= limit
+            _require(within, "I5", f"array {job.array.head} holds more than {limit} at once")
+    counted = {head: count for head, count in state.array_held.items() if count}
+    _require(held == counted, "I13", "the count of running array members drifted")
+
+
+def _grants(job: JobRecord) -> tuple[Grant, ...]:
+    return job.attempt.allocation.grants if job.attempt is not None else ()
+
+
+CHECKS: Final[tuple[Callable[[State], None], ...]] = (
+    devices_are_held_once,
+    placements_meet_what_was_asked,
+    ledger_is_the_sum_of_allocations,
+    states_and_attempts_agree,
+    no_job_is_lost,
+    columns_show_what_is_held,
+    arrays_keep_their_limit,
+)

@@ -1,0 +1,180 @@
+"""Choice meets nodes: where each chosen job goes, who has to leave for it, and what must wait until they have left."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scheduler.engine.options import OptionRow
+from scheduler.engine.problem import Candidates
+from scheduler.engine.records import JobRecord
+from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.statement import Statement
+from scheduler.engine.transitions import notice_us
+from scheduler.model.allocations import Allocation
+from scheduler.model.lifecycle import StopCause
+from scheduler.model.plan import PlannedStart, PlannedStop
+from scheduler.placement.gang import STRATEGIES
+from scheduler.policies import NONE, Choice, Problem
+
+__all__ = ["Seating"]
+
+
+class Seating:
+    """Two hypotheses side by side: `now` as it is, and `soon`, when all that is told to stop has left.
+
+    A job whose place is free in both starts. One whose place is free only soon is `pending`: its place is kept for it.
+    """
+
+    def __init__(self, snapshot: Snapshot, who: Candidates, leaving: set[int], now_us: int) -> None:
+        self.snapshot = snapshot
+        self.now_us = now_us
+        self.now = Statement(snapshot.room, snapshot.ledger)
+        self.soon = Statement(snapshot.room, snapshot.ledger)
+        self.starts: list[PlannedStart] = []
+        self.pending: dict[int, Allocation] = {}
+        self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
+        self._strategy = STRATEGIES[snapshot.config.policy.placement]
+        self._budget = snapshot.config.policy.max_preemptions_per_cycle
+        for number in {*who.stopping.tolist(), *leaving}:
+            self._release(number)
+
+    def seat(self, problem: Problem, choice: Choice) -> set[tuple[int, int]]:
+        """Place every waiting job that was given an option; returns the (number, option position) that found no room.
+
+        Jobs that the policy displaced leave only if a place needs what they hold.
+        """
+        resized = self._resized(problem, choice)
+        for index in resized:
+            self._release(int(problem.number[index]))
+        yielding = self._yielding(problem, choice)
+        homeless: set[tuple[int, int]] = set()
+        for index in choice.order.tolist():
+            if problem.current[index] != NONE or choice.option[index] == NONE:
+                continue
+            number = int(problem.number[index])
+            position = int(choice.option[index] - problem.ptr[index])
+            if not self._place(number, position, yielding):
+                homeless.add((number, position))
+        return homeless
+
+    def seat_greedily(self, problem: Problem, numbers: set[int]) -> None:
+        """Give each of `numbers` the best of its open options that fits without anybody leaving."""
+        for index in np.flatnonzero(np.isin(problem.number, sorted(numbers))).tolist():
+            span = np.arange(problem.ptr[index], problem.ptr[index + 1])
+            for option in span[np.argsort(problem.rank[span], kind="stable")].tolist():
+                position = int(option - problem.ptr[index])
+                if problem.open[option] and self._place(int(problem.number[index]), position, []):
+                    break
+
+    def stops(self, problem: Problem, choice: Choice) -> tuple[PlannedStop, ...]:
+        """Who is told to leave: victims for others, and elastic jobs that change their size."""
+        found = {v: self._stop(v, StopCause.PREEMPT, for_job) for v, for_job in self.victims.items()}
+        for index in self._resized(problem, choice):
+            number = int(problem.number[index])
+            found.setdefault(number, self._stop(number, StopCause.RESIZE, -1))
+        return tuple(found[number] for number in sorted(found))
+
+    def _stop(self, number: int, cause: StopCause, for_job: int) -> PlannedStop:
+        job = self.snapshot.jobs[number]
+        return PlannedStop(number, cause, self.now_us + notice_us(job, self.snapshot.config.policy), for_job)
+
+    @staticmethod
+    def _resized(problem: Problem, choice: Choice) -> list[int]:
+        changed = (problem.current != NONE) & (choice.option != NONE) & (choice.option != problem.current)
+        return [int(index) for index in np.flatnonzero(changed)]
+
+    def _yielding(self, problem: Problem, choice: Choice) -> list[int]:
+        """Displaced jobs, the first to leave first: lowest class, lowest priority, least work lost, latest started."""
+        displaced = np.flatnonzero((problem.current != NONE) & (choice.option == NONE)).tolist()
+        jobs = {i: self.snapshot.jobs[int(problem.number[i])] for i in displaced}
+        displaced.sort(key=lambda i: (-problem.job_class[i], problem.priority[i], _lost_if_stopped(jobs[i]), -i))
+        return [int(problem.number[i]) for i in displaced]
+
+    def _place(self, number: int, position: int, yielding: list[int]) -> bool:
+        job = self.snapshot.jobs[number]
+        row = self.snapshot.rows_of[number].rows[position]
+        moment = self.soon.checkpoint()
+        allocation = self._fit_soon(job, row)
+        needed: list[int] = []
+        for victim in self._in_the_way(row, yielding) if allocation is None else ():
+            if len(self.victims) + len(needed) >= self._budget:
+                break
+            self._release(victim)
+            needed.append(victim)
+            allocation = self._fit_soon(job, row)
+            if allocation is not None:
+                break
+        if allocation is None:
+            self.soon.rollback(moment)
+            return False
+        self._settle(job, allocation, needed)
+        return True
+
+    def _settle(self, job: JobRecord, allocation: Allocation, needed: list[int]) -> None:
+        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now."""
+        tenant, user = self._payer(job)
+        self.soon.take(tenant, user, allocation)
+        for victim in needed:
+            if not self._spare(victim):
+                self.victims[victim] = job.number
+        free_now = self._is_free_now(job, allocation)
+        if free_now:
+            self.now.take(tenant, user, allocation)
+            self.starts.append(PlannedStart(job.number, allocation))
+        else:
+            self.pending[job.number] = allocation
+
+    def _spare(self, victim: int) -> bool:
+        """Put the victim back where it is, if its devices and its quota are still free soon."""
+        job = self.snapshot.jobs[victim]
+        attempt = job.attempt
+        if attempt is None:
+            return True
+        tenant, user = self._payer(job)
+        held = attempt.allocation
+        taken = any(grant.devices & ~int(self.soon.room.free[grant.node]) for grant in held.grants)
+        if taken or self.soon.ledger.shortages(tenant, user, held.chosen, held.charge):
+            return False
+        self.soon.take(tenant, user, held)
+        return True
+
+    def _is_free_now(self, job: JobRecord, allocation: Allocation) -> bool:
+        tenant, user = self._payer(job)
+        if self.now.ledger.shortages(tenant, user, allocation.chosen, allocation.charge):
+            return False
+        room = self.now.room
+        return all(
+            not grant.devices & ~int(room.free[grant.node])
+            and grant.cpu_milli <= room.cpu_milli[grant.node]
+            and grant.memory_mib <= room.memory_mib[grant.node]
+            for grant in allocation.grants
+        )
+
+    def _fit_soon(self, job: JobRecord, row: OptionRow) -> Allocation | None:
+        tenant, _ = self._payer(job)
+        return self.soon.fit(job, tenant, row, self._strategy)
+
+    def _in_the_way(self, row: OptionRow, yielding: list[int]) -> Iterator[int]:
+        """Those to leave that hold anything of what the option takes: devices of its cell, or quota above it."""
+        wanted = {use for use, _ in row.uses}
+        for number in yielding:
+            if number in self.victims:
+                continue
+            held = int(self.snapshot.columns.job("current")[number])
+            if wanted & {use for use, _ in self.snapshot.rows_of[number].rows[held].uses}:
+                yield number
+
+    def _release(self, number: int) -> None:
+        job = self.snapshot.jobs[number]
+        if job.attempt is not None:
+            tenant, user = self._payer(job)
+            self.soon.release(tenant, user, job.attempt.allocation)
+
+    def _payer(self, job: JobRecord) -> tuple[int, str]:
+        return self.snapshot.tenant_of(job), job.actor.user
+
+
+def _lost_if_stopped(job: JobRecord) -> float:
+    """Work since the last checkpoint, in device-units of the attempt, so that small jobs lose less."""
+    attempt = job.attempt
+    return max(0.0, attempt.done - attempt.saved) if attempt is not None else 0.0

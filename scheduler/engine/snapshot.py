@@ -1,0 +1,57 @@
+"""A read-only, versioned view of the state: what a cycle sees. Nothing is copied; nobody may change what it shows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scheduler.engine.columns import Columns
+from scheduler.engine.options import JobRows, Rows
+from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
+from scheduler.model.events import Configured
+from scheduler.placement.room import Fleet, Room
+from scheduler.quota.ledger import Ledger
+
+__all__ = ["Snapshot", "take"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`due` are the jobs whose alarm has rung; `next_alarm_us` is the next one to ring, or None."""
+
+    version: int
+    epoch: int
+    config: Configured
+    fleet: Fleet
+    room: Room
+    ledger: Ledger
+    rows: Rows
+    jobs: Sequence[JobRecord]
+    rows_of: Mapping[int, JobRows]
+    columns: Columns
+    array_held: Mapping[int, int]
+    due: tuple[int, ...]
+    next_alarm_us: int | None
+    prices: tuple[tuple[str, float], ...]
+    tenant_of: Callable[[JobRecord], int]
+
+
+def take(state: State, now_us: int) -> Snapshot:
+    due = state.alarms_until(now_us)
+    later = state.alarms[len(due) : len(due) + 1]
+    return Snapshot(
+        version=state.version,
+        epoch=state.epoch,
+        config=state.config,
+        fleet=state.fleet,
+        room=state.room,
+        ledger=state.ledger,
+        rows=state.rows,
+        jobs=state.jobs,
+        rows_of=state.rows_of,
+        columns=state.columns,
+        array_held=state.array_held,
+        due=due,
+        next_alarm_us=later[0][0] if later else None,
+        prices=state.prices,
+        tenant_of=state.tenant_of,
+    )

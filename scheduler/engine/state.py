@@ -1,0 +1,288 @@
+"""The one mutable aggregate: values plus columns, changed by folding events and by nothing else."""
+
+from bisect import bisect_left, insort
+from typing import Self
+
+import msgspec
+from msgspec import Struct
+
+from scheduler.engine.columns import CLASSES, NONE, STATES, Columns
+from scheduler.engine.deadlines import next_alarm
+from scheduler.engine.moves import may_continue_on
+from scheduler.engine.options import JobRows, Rows
+from scheduler.engine.reasons import key_of
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.model.allocations import Allocation
+from scheduler.model.cluster import Cluster, Foreign, NodeState
+from scheduler.model.events import Configured
+from scheduler.model.lifecycle import JobState
+from scheduler.model.units import FOREVER_US
+from scheduler.placement.room import Fleet, Room
+from scheduler.placement.verdict import whole_room
+from scheduler.quota.ledger import Ledger
+from scheduler.quota.tree import TenantTree
+
+__all__ = ["State", "StateImage"]
+
+
+class StateImage(Struct, frozen=True, kw_only=True):
+    """All that cannot be recomputed. Equal states have equal images."""
+
+    config: Configured
+    epoch: int
+    version: int
+    jobs: tuple[JobRecord, ...]
+    node_states: tuple[tuple[int, NodeState], ...]
+    foreign: tuple[Foreign, ...]
+    unreachable: tuple[str, ...]
+    prices: tuple[tuple[str, float], ...]
+
+
+class State:
+    """Jobs by number, and everything derived from them: room, ledger, rows, indexes.
+
+    `alarms` is sorted (time_us, job): when time alone makes something of a job due.
+    """
+
+    def __init__(self, config: Configured) -> None:
+        self.epoch = 0
+        self.version = 0
+        self.jobs: list[JobRecord] = []
+        self.by_id: dict[str, int] = {}
+        self.columns = Columns()
+        self.names: dict[tuple[str, str], int] = {}
+        self.keys: dict[tuple[str, str, str], list[int]] = {}
+        self.dependents: dict[int, list[int]] = {}
+        self.array_held: dict[int, int] = {}
+        self.alarms: list[tuple[int, int]] = []
+        self._alarm_of: dict[int, int] = {}
+        self.prices: tuple[tuple[str, float], ...] = ()
+        self.foreign: tuple[Foreign, ...] = config.cluster.foreign
+        self.rows_of: dict[int, JobRows] = {}
+        self._configure(config)
+
+    @classmethod
+    def new(cls, config: Configured) -> Self:
+        return cls(config)
+
+    def _configure(self, config: Configured) -> None:
+        # whole numbers where floats are meant would make equal states differ in their bytes
+        self.config = config = msgspec.json.decode(msgspec.json.encode(config), type=Configured)
+        self.fleet = Fleet(config.cluster, config.catalog)
+        self.tree = TenantTree(config.tenants, config.catalog)
+        self.room = Room(self.fleet)
+        self.ledger = Ledger(self.tree)
+        self.rows = Rows(self.fleet, self.tree, whole_room(self.fleet))
+
+    def reconfigure(self, config: Configured) -> None:
+        """Put another configuration in force: node states survive by name, what jobs hold stays held.
+
+        Attempts on nodes that no longer exist keep running and hold nothing of the new fleet.
+        """
+        old_cluster = self.config.cluster
+        states = {old_cluster.node_name(n): self.room.state_of(n) for n in self.changed_nodes()}
+        self._configure(config)
+        self.foreign = config.cluster.foreign
+        for job in self.holding():
+            job.attempts[-1].allocation = _carried(job.attempts[-1].allocation, old_cluster, self.fleet)
+        for name, node_state in states.items():
+            node = config.cluster.node_index(name)
+            if node is not None:
+                self.room.set_state(node, node_state)
+        self.rebuild_derived()
+
+    def changed_nodes(self) -> list[int]:
+        """Nodes whose state is not what the configuration says."""
+        fresh = Room(self.fleet)
+        return [int(n) for n in (fresh.state != self.room.state).nonzero()[0]]
+
+    @classmethod
+    def from_image(cls, image: StateImage) -> Self:
+        state = cls(image.config)
+        for job in image.jobs:
+            state.enter(msgspec.structs.replace(job, attempts=[msgspec.structs.replace(a) for a in job.attempts]))
+        state.epoch = image.epoch
+        state.version = image.version
+        state.prices = image.prices
+        state.foreign = image.foreign
+        for node, node_state in image.node_states:
+            state.room.set_state(node, node_state)
+        for cell in image.unreachable:
+            state.room.reachable[state.fleet.cells.index(cell)] = False
+        state.rebuild_derived()
+        return state
+
+    def rebuild_derived(self) -> None:
+        """Recompute rows, room, ledger and indexes from the records and the configuration."""
+        self.room.set_foreign(())
+        self.rows_of.clear()
+        self.columns = Columns()
+        self.array_held.clear()
+        self.alarms.clear()
+        self._alarm_of.clear()
+        for job in self.jobs:
+            self._add_columns(job)
+            if job.terminal:
+                continue
+            attempt = job.attempt
+            if attempt is not None:
+                self.hold(job, attempt)
+            self.mark_moves(job)
+            self.touch(job, 0)
+        self.room.set_foreign(self.foreign)
+
+    def tenant_of(self, job: JobRecord) -> int:
+        """The tenant's number; a tenant that was deleted counts at its nearest ancestor that exists."""
+        name = job.spec.tenant
+        while name not in self.tree.index:
+            name = name.rpartition("/")[0]
+        return self.tree.index[name]
+
+    def hold(self, job: JobRecord, attempt: Attempt) -> None:
+        self.room.take(attempt.allocation.grants)
+        self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation)
+        self.columns.job("current")[job.number] = self._option_held(job, attempt)
+        if job.array is not None:
+            self.array_held[job.array.head] = self.array_held.get(job.array.head, 0) + 1
+
+    def _option_held(self, job: JobRecord, attempt: Attempt) -> int:
+        """The option that the attempt holds, or NONE where the configuration no longer offers it."""
+        chosen, cell = attempt.allocation.chosen, attempt.cell
+        rows = enumerate(self.rows_of[job.number].rows)
+        return next((i for i, r in rows if r.option.chosen == chosen and self.fleet.cells[r.cell] == cell), NONE)
+
+    def let_go(self, job: JobRecord, attempt: Attempt) -> None:
+        self.room.give(attempt.allocation.grants)
+        self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation, sign=-1)
+        self.columns.job("current")[job.number] = NONE
+        if job.array is not None:
+            self.array_held[job.array.head] -= 1
+
+    def enter(self, job: JobRecord) -> None:
+        """Add a newly accepted job to every index."""
+        self.jobs.append(job)
+        self.by_id[job.id] = job.number
+        self.names[job.spec.tenant, job.spec.name] = job.array.head if job.array else job.number
+        if job.key:
+            self.keys.setdefault((job.actor.tenant, job.actor.user, job.key), []).append(job.number)
+        for dependency in job.after:
+            self.dependents.setdefault(dependency.job, []).append(job.number)
+        self._add_columns(job)
+
+    def _add_columns(self, job: JobRecord) -> None:
+        spec = job.spec
+        self.columns.jobs.append(
+            state=[STATES.index(job.state)],
+            job_class=[CLASSES.index(spec.job_class)],
+            priority=[job.priority],
+            submitted_us=[job.submitted_us],
+            not_before_us=[job.not_before_us],
+            started_us=[FOREVER_US],
+            gated=[bool(job.after) or (spec.array is not None and spec.array.max_running > 0)],
+            elastic=[any(role.resources.elastic for role in spec.roles)],
+            first=[0],
+            count=[0],
+            current=[NONE],
+            reason=[key_of(job.reason)],
+        )
+        if not job.terminal:
+            rows = self.rows.of_job(spec, self.tenant_of(job), job.actor.user)
+            self.rows_of[job.number] = rows
+            self.columns.lay(job.number, rows.rows)
+
+    def mark_moves(self, job: JobRecord) -> None:
+        """Close the options to which the job's progress cannot be taken; kept from one attempt to the next."""
+        rows = self.rows_of[job.number].rows
+        first = int(self.columns.job("first")[job.number])
+        allowed = [may_continue_on(job, row, self.fleet.catalog) for row in rows]
+        self.columns.option("allowed")[first : first + len(rows)] = allowed
+
+    def leave(self, job: JobRecord) -> None:
+        """Drop a job that has ended from the indexes of live ones; its record stays."""
+        del self.rows_of[job.number]
+        self.columns.bury(job.number)
+        self.set_alarm(job.number, FOREVER_US)
+        if self.columns.wasteful:
+            self._lay_anew()
+
+    def _lay_anew(self) -> None:
+        held = {job.number: int(self.columns.job("current")[job.number]) for job in self.holding()}
+        jobs = self.columns.jobs
+        self.columns = Columns()
+        self.columns.jobs = jobs
+        for number, rows in self.rows_of.items():
+            self.columns.lay(number, rows.rows)
+            self.columns.job("current")[number] = held.get(number, NONE)
+            self.mark_moves(self.jobs[number])
+
+    def set_alarm(self, number: int, time_us: int) -> None:
+        """When time alone makes something of the job due; FOREVER_US for never."""
+        old = self._alarm_of.pop(number, None)
+        if old is not None:
+            del self.alarms[bisect_left(self.alarms, (old, number))]
+        if time_us < FOREVER_US:
+            self._alarm_of[number] = time_us
+            insort(self.alarms, (time_us, number))
+
+    def alarms_until(self, now_us: int) -> tuple[int, ...]:
+        """Jobs whose alarm has rung by `now_us`, the earliest first."""
+        return tuple(number for _, number in self.alarms[: bisect_left(self.alarms, (now_us + 1, -1))])
+
+    def touch(self, job: JobRecord, now_us: int) -> None:
+        """Bring the columns and the alarm of a changed job up to date."""
+        columns = self.columns
+        columns.job("state")[job.number] = STATES.index(job.state)
+        columns.job("priority")[job.number] = job.priority
+        columns.job("not_before_us")[job.number] = job.not_before_us
+        columns.job("reason")[job.number] = key_of(job.reason)
+        attempt = job.attempt
+        started_us = attempt.started_us if attempt is not None else None
+        columns.job("started_us")[job.number] = FOREVER_US if started_us is None else started_us
+        rows = self.rows_of.get(job.number)
+        due_us = FOREVER_US if rows is None else next_alarm(job, rows, self.config.policy, now_us)
+        self.set_alarm(job.number, due_us)
+
+    def live_named(self, tenant: str, name: str) -> JobRecord | None:
+        """The live job of that name in the tenant, or None."""
+        number = self.names.get((tenant, name))
+        if number is None:
+            return None
+        job = self.jobs[number]
+        members = job.spec.array.last - job.spec.array.first + 1 if job.spec.array else 1
+        return next((j for j in self.jobs[number : number + members] if not j.terminal), None)
+
+    def holding(self) -> list[JobRecord]:
+        """Jobs whose attempt holds devices, by number."""
+        return [self.jobs[n] for n in self.columns.in_state(*_HOLDING).tolist()]
+
+    @property
+    def active(self) -> list[int]:
+        """Numbers of the jobs that have not ended, ascending."""
+        return list(self.rows_of)
+
+    def image(self) -> StateImage:
+        cells = self.fleet.cells
+        return StateImage(
+            config=self.config,
+            epoch=self.epoch,
+            version=self.version,
+            jobs=tuple(self.jobs),
+            node_states=tuple((n, self.room.state_of(n)) for n in self.changed_nodes()),
+            foreign=self.foreign,
+            unreachable=tuple(cells[i] for i in range(len(cells)) if not self.room.reachable[i]),
+            prices=self.prices,
+        )
+
+
+def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:
+    """The same devices by name, in the numbering of the new fleet."""
+    grants = []
+    for grant in allocation.grants:
+        node = fleet.cluster.node_index(old.node_name(grant.node))
+        if node is not None:
+            devices = grant.devices & int(fleet.devices[node])
+            grants.append(msgspec.structs.replace(grant, node=node, devices=devices))
+    return msgspec.structs.replace(allocation, grants=tuple(grants))
+
+
+_HOLDING = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)

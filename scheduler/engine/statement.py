@@ -1,0 +1,55 @@
+"""A hypothesis on room and ledger: take and release as if, and go back. Preemption, choice and dry runs use it."""
+
+from scheduler.engine.options import OptionRow
+from scheduler.engine.records import JobRecord
+from scheduler.model.allocations import Allocation, Grant
+from scheduler.placement.gang import Strategy, place
+from scheduler.placement.room import Room
+from scheduler.quota.ledger import Ledger
+
+__all__ = ["Statement"]
+
+
+class Statement:
+    """Copies of room and ledger with a log of what was done to them.
+
+    `checkpoint` names a moment, `rollback` returns to it; dropping the statement drops the hypothesis.
+    """
+
+    def __init__(self, room: Room, ledger: Ledger) -> None:
+        self.room = room.fork()
+        self.ledger = ledger.fork()
+        self._log: list[tuple[int, str, Allocation, int]] = []
+
+    def checkpoint(self) -> int:
+        return len(self._log)
+
+    def rollback(self, moment: int) -> None:
+        while len(self._log) > moment:
+            tenant, user, allocation, sign = self._log.pop()
+            self._apply(tenant, user, allocation, -sign)
+
+    def take(self, tenant: int, user: str, allocation: Allocation) -> None:
+        self._apply(tenant, user, allocation, 1)
+        self._log.append((tenant, user, allocation, 1))
+
+    def release(self, tenant: int, user: str, allocation: Allocation) -> None:
+        self._apply(tenant, user, allocation, -1)
+        self._log.append((tenant, user, allocation, -1))
+
+    def _apply(self, tenant: int, user: str, allocation: Allocation, sign: int) -> None:
+        if sign > 0:
+            self.room.take(allocation.grants)
+        else:
+            self.room.give(allocation.grants)
+        self.ledger.add(tenant, user, allocation, sign)
+
+    def fit(self, job: JobRecord, tenant: int, row: OptionRow, strategy: Strategy) -> Allocation | None:
+        """An allocation of the option within quota and room as they are here, or None."""
+        option = row.option
+        if self.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge):
+            return None
+        grants: tuple[Grant, ...] | None = place(self.room, row.cell, row.demands, strategy)
+        if grants is None:
+            return None
+        return Allocation(chosen=option.chosen, grants=grants, rate=option.rate.value, charge=option.charge)
