@@ -2,10 +2,11 @@
 
 from scheduler.config.accelerators import decode_accelerators, load_accelerators
 from scheduler.config.cluster import decode_cluster, load_cluster
+from scheduler.config.dump import dump_yaml
 from scheduler.config.inline import inline
 from scheduler.config.job import decode_job, load_jobs, parse_jobs
 from scheduler.config.job_encode import encode
-from scheduler.config.kinds import Loaded, load_any
+from scheduler.config.kinds import Loaded, load_any, read_text
 from scheduler.config.policy import decode_policy, load_policy
 from scheduler.config.references import check_job_against
 from scheduler.config.rules import decode_rules, load_rules
@@ -26,6 +27,7 @@ __all__ = [
     "decode_scenario",
     "decode_tenants",
     "decode_workload",
+    "dump_yaml",
     "encode",
     "inline",
     "load_accelerators",
@@ -39,6 +41,7 @@ __all__ = [
     "load_tenants",
     "load_workload",
     "parse_jobs",
+    "read_text",
     "shipped",
     "shipped_names",
 ]

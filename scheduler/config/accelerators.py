@@ -14,7 +14,7 @@ from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Accelerator, Catalog, Confidence, Figure, Provenance, Track, WorkClass
 from scheduler.model.cluster import MAX_DEVICES_PER_NODE
 
-__all__ = ["decode_accelerators", "joined", "load_accelerators"]
+__all__ = ["accelerators_of", "decode_accelerators", "joined", "load_accelerators"]
 
 FIGURES: Final = (
     "bandwidth_tb_per_s", "bf16_tflops", "fp8_tflops", "int8_tflops", "link_gb_per_s", "tdp_w", "price_cny",
@@ -41,11 +41,11 @@ class _Origins(Struct, frozen=True):
 
 
 def load_accelerators(path: str | Path) -> tuple[Accelerator, ...]:
-    return _file(open_one(path, "accelerators"))
+    return accelerators_of(open_one(path, "accelerators"))
 
 
 def decode_accelerators(values: object, source: str) -> tuple[Accelerator, ...]:
-    return _file(from_values(values, source, "accelerators"))
+    return accelerators_of(from_values(values, source, "accelerators"))
 
 
 def joined(parts: Iterable[tuple[str, tuple[Accelerator, ...]]]) -> Catalog:
@@ -61,7 +61,7 @@ def joined(parts: Iterable[tuple[str, tuple[Accelerator, ...]]]) -> Catalog:
     return Catalog(tuple(found[key][1] for key in sorted(found)))
 
 
-def _file(cursor: Cursor) -> tuple[Accelerator, ...]:
+def accelerators_of(cursor: Cursor) -> tuple[Accelerator, ...]:
     fields = cursor.fields("schema", "kind", "defaults", "accelerators")
     origins = _origins(fields.get("defaults"), _Origins())
     made: list[Accelerator] = []

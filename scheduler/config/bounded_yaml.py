@@ -13,7 +13,7 @@ from scheduler.config.limits import JOB_LIMITS, MAX_ERROR_TEXT, MAX_PATH, MAX_SC
 from scheduler.config.scalars import Scalar, ScalarError, forbidden_character, resolve
 from scheduler.errors import ConfigError
 
-__all__ = ["Node", "Value", "parse", "quoted", "read"]
+__all__ = ["Node", "Value", "parse", "quoted", "read", "read_bytes"]
 
 LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Only its parser is used. It keeps its states in a list, in C as in Python, and so has no depth to run out of."""
@@ -33,14 +33,18 @@ class Node:
 
 
 def read(path: str | Path, limits: Limits = JOB_LIMITS) -> list[Node]:
-    """The documents of a file. Reads no more bytes than the limit allows, whatever the file is."""
+    """The documents of a file."""
+    return parse(read_bytes(path, limits), str(path), limits)
+
+
+def read_bytes(path: str | Path, limits: Limits) -> bytes:
+    """A file's bytes, and never more than one past the limit, whatever the file is."""
     try:
         with Path(path).open("rb") as file:
-            data = file.read(limits.size + 1)
+            return file.read(limits.size + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot be read: {why[:MAX_ERROR_TEXT]}", file=str(path)) from None
-    return parse(data, str(path), limits)
 
 
 def parse(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> list[Node]:
@@ -55,7 +59,8 @@ def parse(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> list[N
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise builder.wrong(f"is not valid YAML: {_reason(error)}", _line(error)) from None
+        line = min(_line(error), text.rstrip().count("\n") + 1)  # what is missing at the end is not past the end
+        raise builder.wrong(f"is not valid YAML: {_reason(error)}", line) from None
     except (RecursionError, MemoryError, ValueError, IndexError, AttributeError) as error:
         # What PyYAML has been seen to raise on bytes made to break it.
         raise builder.wrong(f"is not valid YAML: {type(error).__name__} while parsing", 0) from None
@@ -144,7 +149,8 @@ class _Builder:
         text: str = event.value
         if len(text) > MAX_SCALAR:
             raise self.wrong(f"is longer than {MAX_SCALAR:,} characters", line)
-        position = forbidden_character(text)  # an escape such as "\x1b" makes what the text itself may not hold
+        # An escape such as "\x1b", in double quotes only, makes what the text itself may not hold.
+        position = forbidden_character(text) if event.style == '"' else None
         if position is not None:
             raise self.wrong(f"holds the character U+{ord(text[position]):04X}", line, "remove it")
         frame = self._open[-1] if self._open else None
@@ -162,7 +168,9 @@ class _Builder:
     def _add(self, node: Node) -> None:
         if not self._open:
             if len(self.documents) >= self._limits.documents:
-                raise self.wrong(f"a document more than the {self._limits.documents} allowed", node.line, "split the file")
+                raise self.wrong(
+                    f"a document more than the {self._limits.documents} allowed", node.line, "split the file"
+                )
             if node.value is not None:  # nothing stands between two `---`
                 self.documents.append(node)
             return

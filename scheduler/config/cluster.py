@@ -19,7 +19,7 @@ from scheduler.model.cluster import (
     Pool,
 )
 
-__all__ = ["decode_cluster", "known_accelerator", "load_cluster"]
+__all__ = ["cluster_of", "decode_cluster", "known_accelerator", "load_cluster"]
 
 EXECUTORS: Final = ("ray", "local", "fake")
 MAX_OVERRIDES: Final = 100_000
@@ -27,11 +27,11 @@ MAX_OVERRIDES: Final = 100_000
 
 def load_cluster(path: str | Path, catalog: Catalog | None = None) -> Cluster:
     """With a catalog, unknown accelerators are refused, and `devices_per_node` may be left out."""
-    return _cluster(open_one(path, "cluster"), catalog)
+    return cluster_of(open_one(path, "cluster"), catalog)
 
 
 def decode_cluster(values: object, source: str, catalog: Catalog | None = None) -> Cluster:
-    return _cluster(from_values(values, source, "cluster"), catalog)
+    return cluster_of(from_values(values, source, "cluster"), catalog)
 
 
 def known_accelerator(cursor: Cursor, catalog: Catalog | None) -> str:
@@ -42,7 +42,7 @@ def known_accelerator(cursor: Cursor, catalog: Catalog | None) -> str:
     return text
 
 
-def _cluster(cursor: Cursor, catalog: Catalog | None) -> Cluster:
+def cluster_of(cursor: Cursor, catalog: Catalog | None) -> Cluster:
     fields = cursor.fields("schema", "kind", "name", "emulation", "cells", "nodes", "foreign")
     emulation = fields.get("emulation")
     cells = _cells(fields["cells"], catalog)

@@ -152,7 +152,9 @@ class Cursor:
         value = self.node.value
         names = [member.value for member in kind]
         if isinstance(value, (dict, list)) or self.node.text not in names:
-            close = difflib.get_close_matches(self.node.text[:64], names, n=1, cutoff=0.6)
+            text = self.node.text[:64]
+            begun = [name for name in names if len(text) > 2 and name.startswith(text)]
+            close = begun or difflib.get_close_matches(text, names, n=1, cutoff=0.6)
             guess = f"did you mean `{close[0]}`? " if close else ""
             raise self.wrong(f"{self.described()} is not allowed", f"{guess}one of {', '.join(names)}")
         return kind(self.node.text)

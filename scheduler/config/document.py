@@ -1,5 +1,6 @@
 """What all files share: `schema: dualtrack/v1` and the kind, and how a file becomes a cursor."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -26,17 +27,17 @@ KINDS: Final[dict[str, Limits]] = {
 
 def opened(path: str | Path, kind: str) -> list[Cursor]:
     """Every document of a file, each of the given kind."""
-    return [_of_kind(node, str(path), kind) for node in read(path, KINDS[kind])]
+    return of_kind(read(path, KINDS[kind]), str(path), kind)
 
 
 def open_one(path: str | Path, kind: str) -> Cursor:
     """The only document of a file."""
-    return _of_kind(read(path, KINDS[kind])[0], str(path), kind)
+    return opened(path, kind)[0]
 
 
 def parsed(text: str | bytes, source: str, kind: str) -> list[Cursor]:
     """Every document of a text, each of the given kind."""
-    return [_of_kind(node, source, kind) for node in parse(text, source, KINDS[kind])]
+    return of_kind(parse(text, source, KINDS[kind]), source, kind)
 
 
 def from_values(values: object, source: str, kind: str) -> Cursor:
@@ -59,10 +60,12 @@ def cursor_at(cursor: Cursor, field: str) -> Cursor:
     return next(item for key, item in cursor.pairs(1_000_000) if key == field)
 
 
-def _of_kind(node: Node, source: str, kind: str) -> Cursor:
-    cursor = Cursor(node, source)
-    _check_head(cursor, kind, required=True)
-    return cursor
+def of_kind(nodes: Iterable[Node], source: str, kind: str) -> list[Cursor]:
+    """Documents as cursors. Raises ConfigError for one that is not of the given kind."""
+    cursors = [Cursor(node, source) for node in nodes]
+    for cursor in cursors:
+        _check_head(cursor, kind, required=True)
+    return cursors
 
 
 def _check_head(cursor: Cursor, kind: str, *, required: bool) -> None:

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from scheduler.config.accelerators import load_accelerators
-from scheduler.config.bounded_yaml import read
-from scheduler.config.cluster import load_cluster
+from scheduler.config.accelerators import accelerators_of
+from scheduler.config.bounded_yaml import parse, read_bytes
+from scheduler.config.cluster import cluster_of
 from scheduler.config.cursor import Cursor
-from scheduler.config.document import kind_of
-from scheduler.config.job import load_jobs
-from scheduler.config.limits import WORKLOAD_LIMITS
-from scheduler.config.policy import load_policy
-from scheduler.config.rules import load_rules
-from scheduler.config.scenario import Scenario, load_scenario
-from scheduler.config.tenants import load_tenants
-from scheduler.config.workload import load_workload
+from scheduler.config.document import kind_of, parsed
+from scheduler.config.job import job_of
+from scheduler.config.limits import ANY_LIMITS
+from scheduler.config.policy import policy_of
+from scheduler.config.rules import rules_of
+from scheduler.config.scenario import Scenario, scenario_of
+from scheduler.config.tenants import tenants_of
+from scheduler.config.workload import workload_of
 from scheduler.model.accelerators import Accelerator, Catalog
 from scheduler.model.cluster import Cluster
 from scheduler.model.jobs import Job
@@ -23,22 +24,28 @@ from scheduler.model.rules import Rules
 from scheduler.model.tenants import Tenants
 from scheduler.model.workload import Workload
 
-__all__ = ["Loaded", "load_any"]
+__all__ = ["Loaded", "load_any", "read_text"]
 
 Loaded = list[Job] | Cluster | Tenants | Rules | Policy | Workload | Scenario | tuple[Accelerator, ...]
 
+DECODERS: Final[dict[str, Callable[[list[Cursor], Catalog | None], Loaded]]] = {
+    "job": lambda documents, catalog: [job_of(document, catalog) for document in documents],
+    "cluster": lambda documents, catalog: cluster_of(documents[0], catalog),
+    "tenants": lambda documents, catalog: tenants_of(documents[0], catalog),
+    "rules": lambda documents, catalog: rules_of(documents[0], catalog),
+    "policy": lambda documents, catalog: policy_of(documents[0]),
+    "workload": lambda documents, catalog: workload_of(documents[0], catalog),
+    "scenario": lambda documents, catalog: scenario_of(documents[0]),
+    "accelerators": lambda documents, catalog: accelerators_of(documents[0]),
+}
+
 
 def load_any(path: str | Path, catalog: Catalog | None = None) -> tuple[str, Loaded]:
-    """The kind of a file and what it holds. The file is read twice, the second time within its kind's own limits."""
-    kind = kind_of(Cursor(read(path, WORKLOAD_LIMITS)[0], str(path)))
-    loaders: dict[str, Callable[[], Loaded]] = {
-        "job": lambda: load_jobs(path, catalog),
-        "cluster": lambda: load_cluster(path, catalog),
-        "tenants": lambda: load_tenants(path, catalog),
-        "rules": lambda: load_rules(path, catalog),
-        "policy": lambda: load_policy(path),
-        "workload": lambda: load_workload(path, catalog),
-        "scenario": lambda: load_scenario(path),
-        "accelerators": lambda: load_accelerators(path),
-    }
-    return kind, loaders[kind]()
+    """The kind of a file and what it holds."""
+    return read_text(read_bytes(path, ANY_LIMITS), str(path), catalog)
+
+
+def read_text(text: str | bytes, source: str, catalog: Catalog | None = None) -> tuple[str, Loaded]:
+    """The kind of a text and what it holds. It is parsed twice, the second time within its kind's own limits."""
+    kind = kind_of(Cursor(parse(text, source, ANY_LIMITS)[0], source))
+    return kind, DECODERS[kind](parsed(text, source, kind), catalog)

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["JOB_LIMITS", "Limits", "SMALL_LIMITS", "WORKLOAD_LIMITS"]
+__all__ = ["ANY_LIMITS", "JOB_LIMITS", "Limits", "SMALL_LIMITS", "WORKLOAD_LIMITS"]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -24,6 +24,9 @@ SMALL_LIMITS: Final = Limits(size=4 << 20, events=200_000)
 
 WORKLOAD_LIMITS: Final = Limits(size=64 << 20, events=6_000_000)
 """100,000 jobs of sixty values each."""
+
+ANY_LIMITS: Final = Limits(size=WORKLOAD_LIMITS.size, events=WORKLOAD_LIMITS.events, documents=JOB_LIMITS.documents)
+"""While the kind of a file is still unknown; its own limits hold afterwards."""
 
 MAX_SCALAR: Final = 65_536
 """Characters of one value: a long command line fits, a file pasted by mistake does not."""

@@ -7,20 +7,20 @@ from scheduler.config.document import from_values, open_one
 from scheduler.config.values import duration, name
 from scheduler.model.policy import Policy
 
-__all__ = ["decode_policy", "load_policy"]
+__all__ = ["decode_policy", "load_policy", "policy_of"]
 
 TIMES = ("min_run", "notice_min", "notice_max", "start_timeout", "stop_grace", "suspect_after")
 
 
 def load_policy(path: str | Path) -> Policy:
-    return _policy(open_one(path, "policy"))
+    return policy_of(open_one(path, "policy"))
 
 
 def decode_policy(values: object, source: str) -> Policy:
-    return _policy(from_values(values, source, "policy"))
+    return policy_of(from_values(values, source, "policy"))
 
 
-def _policy(cursor: Cursor) -> Policy:
+def policy_of(cursor: Cursor) -> Policy:
     """The names of policies and placements are checked where they are known: by those who look them up."""
     fields = cursor.fields(
         "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle"

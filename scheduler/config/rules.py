@@ -11,7 +11,7 @@ from scheduler.config.values import date, duration, fen, labels, name, names, te
 from scheduler.model.accelerators import Catalog
 from scheduler.model.rules import DomesticShare, Eligibility, Lot, Measure, Mode, Price, Rules, ShareBasis
 
-__all__ = ["decode_rules", "load_rules"]
+__all__ = ["decode_rules", "load_rules", "rules_of"]
 
 T = TypeVar("T", Lot, DomesticShare, Eligibility)
 
@@ -22,14 +22,14 @@ USED: Final = (Measure.DEVICE_HOURS, Measure.COMPUTE_UNIT_HOURS)
 
 def load_rules(path: str | Path, catalog: Catalog | None = None) -> Rules:
     """With a catalog, lots and prices of unknown accelerators are refused."""
-    return _rules(open_one(path, "rules"), catalog)
+    return rules_of(open_one(path, "rules"), catalog)
 
 
 def decode_rules(values: object, source: str, catalog: Catalog | None = None) -> Rules:
-    return _rules(from_values(values, source, "rules"), catalog)
+    return rules_of(from_values(values, source, "rules"), catalog)
 
 
-def _rules(cursor: Cursor, catalog: Catalog | None) -> Rules:
+def rules_of(cursor: Cursor, catalog: Catalog | None) -> Rules:
     fields = cursor.fields("schema", "kind", "lots", "domestic_shares", "eligibility", "prices")
     lots = tuple(_different(_entries(fields.get("lots")), [lot(c, catalog) for c in _entries(fields.get("lots"))]))
     shares, who, prices = (_entries(fields.get(key)) for key in ("domestic_shares", "eligibility", "prices"))

@@ -10,7 +10,7 @@ from scheduler.config.cursor import Cursor
 from scheduler.config.document import from_values, open_one
 from scheduler.config.values import name
 
-__all__ = ["Scenario", "decode_scenario", "load_scenario"]
+__all__ = ["Scenario", "decode_scenario", "load_scenario", "scenario_of"]
 
 FILES = ("cluster", "workload", "tenants", "rules", "policy")
 
@@ -28,14 +28,14 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
 
 def load_scenario(path: str | Path) -> Scenario:
-    return _scenario(open_one(path, "scenario"))
+    return scenario_of(open_one(path, "scenario"))
 
 
 def decode_scenario(values: object, source: str) -> Scenario:
-    return _scenario(from_values(values, source, "scenario"))
+    return scenario_of(from_values(values, source, "scenario"))
 
 
-def _scenario(cursor: Cursor) -> Scenario:
+def scenario_of(cursor: Cursor) -> Scenario:
     fields = cursor.fields("schema", "kind", "name", *FILES, "settings")
     settings = fields.get("settings")
     files = {key: item.line_of_text(4096) for key in FILES if (item := fields.get(key))}

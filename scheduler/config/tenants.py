@@ -11,7 +11,7 @@ from scheduler.config.values import duration, user_name
 from scheduler.model.accelerators import Catalog
 from scheduler.model.tenants import JobClass, Shortfall, Tenant, Tenants, UserLimits
 
-__all__ = ["decode_tenants", "load_tenants"]
+__all__ = ["decode_tenants", "load_tenants", "tenants_of"]
 
 FIELDS = (
     "name", "parent", "weight", "rank", "quota", "per_user", "default_class", "time_limit", "expected_run", "admins",
@@ -21,14 +21,14 @@ FIELDS = (
 
 def load_tenants(path: str | Path, catalog: Catalog | None = None) -> Tenants:
     """With a catalog, quotas on unknown accelerators and families are refused."""
-    return _tenants(open_one(path, "tenants"), catalog)
+    return tenants_of(open_one(path, "tenants"), catalog)
 
 
 def decode_tenants(values: object, source: str, catalog: Catalog | None = None) -> Tenants:
-    return _tenants(from_values(values, source, "tenants"), catalog)
+    return tenants_of(from_values(values, source, "tenants"), catalog)
 
 
-def _tenants(cursor: Cursor, catalog: Catalog | None) -> Tenants:
+def tenants_of(cursor: Cursor, catalog: Catalog | None) -> Tenants:
     fields = cursor.fields("schema", "kind", "shortfall", "tenants")
     shortfall = fields.get("shortfall")
     entries = ordered([item.fields(*FIELDS) for item in fields["tenants"].items(MAX_TENANTS)])

@@ -72,10 +72,11 @@ def format_date(us: int) -> str:
 
 
 def name(cursor: Cursor, what: str = "name") -> str:
-    text = cursor.text(4096, 0, what=f"a {what}")
+    named = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+    text = cursor.text(4096, 0, what=named)
     if not NAME.fullmatch(text):
         rule = "1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"
-        raise cursor.wrong(f"{cursor.described()} is not a {what}", rule)
+        raise cursor.wrong(f"{cursor.described()} is not {named}", rule)
     return text
 
 

@@ -11,21 +11,21 @@ from scheduler.config.values import duration, name, user_name
 from scheduler.model.accelerators import Catalog
 from scheduler.model.workload import Arrival, Truth, Workload
 
-__all__ = ["decode_workload", "load_workload"]
+__all__ = ["decode_workload", "load_workload", "workload_of"]
 
 MAX_ARRIVALS: Final = 200_000
 
 
 def load_workload(path: str | Path, catalog: Catalog | None = None) -> Workload:
     """Arrivals in order of time, and as listed within the same moment."""
-    return _workload(open_one(path, "workload"), catalog)
+    return workload_of(open_one(path, "workload"), catalog)
 
 
 def decode_workload(values: object, source: str, catalog: Catalog | None = None) -> Workload:
-    return _workload(from_values(values, source, "workload"), catalog)
+    return workload_of(from_values(values, source, "workload"), catalog)
 
 
-def _workload(cursor: Cursor, catalog: Catalog | None) -> Workload:
+def workload_of(cursor: Cursor, catalog: Catalog | None) -> Workload:
     fields = cursor.fields("schema", "kind", "name", "jobs")
     arrivals = [_arrival(item, catalog) for item in fields["jobs"].items(MAX_ARRIVALS)]
     arrivals.sort(key=lambda arrival: arrival.at_us)

@@ -1,25 +1,15 @@
-"""A job file as plain values that can travel as JSON and decode to the same jobs on the other side."""
+"""Job files as plain values, checked: what a client sends and the service decodes again."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from scheduler.config.bounded_yaml import Node, read
-from scheduler.config.limits import JOB_LIMITS
+from scheduler.config.job import load_jobs
+from scheduler.config.job_encode import encode
+from scheduler.model.accelerators import Catalog
 
 __all__ = ["job_values"]
 
-AS_WRITTEN: Final = frozenset({"entrypoint", "env", "labels"})
-"""Fields whose scalars count as they were written: `0.10` is not 0.1 there."""
 
-
-def job_values(path: str | Path) -> list[dict[str, Any]]:
-    """The values of each document of a file that `load_jobs` has accepted."""
-    return [_plain(node, as_written=False) for node in read(path, JOB_LIMITS)]
-
-
-def _plain(node: Node, as_written: bool) -> Any:
-    if isinstance(node.value, dict):
-        return {key: _plain(item, as_written or key in AS_WRITTEN) for key, item in node.value.items()}
-    if isinstance(node.value, list):
-        return [_plain(item, as_written) for item in node.value]
-    return node.text if as_written else node.value
+def job_values(path: str | Path, catalog: Catalog | None = None) -> list[dict[str, Any]]:
+    """Every job of a file in the form of a job file, without what is default. Raises ConfigError with its place."""
+    return [encode(job) for job in load_jobs(path, catalog)]
