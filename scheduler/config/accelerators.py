@@ -9,8 +9,8 @@ from msgspec import Struct
 from scheduler.config.cursor import Cursor, Fields
 from scheduler.config.document import from_values, open_one
 from scheduler.config.limits import MAX_ACCELERATORS
+from scheduler.config.refusal import refusal
 from scheduler.config.values import name
-from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Accelerator, Catalog, Confidence, Figure, Provenance, Track, WorkClass
 from scheduler.model.cluster import MAX_DEVICES_PER_NODE
 
@@ -56,7 +56,7 @@ def joined(parts: Iterable[tuple[str, tuple[Accelerator, ...]]]) -> Catalog:
             if accelerator.name in found:
                 first = found[accelerator.name][0]
                 problem = f"accelerator `{accelerator.name}` is defined again, first in {first}"
-                raise ConfigError(problem, "remove one of them", file=source)
+                raise refusal(problem, "remove one of them", file=source)
             found[accelerator.name] = (source, accelerator)
     return Catalog(tuple(found[key][1] for key in sorted(found)))
 

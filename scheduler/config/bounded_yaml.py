@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import yaml
 
-from scheduler.config.limits import JOB_LIMITS, MAX_ERROR_TEXT, MAX_PATH, MAX_SCALAR, Limits
+from scheduler.config.limits import JOB_LIMITS, MAX_ERROR_TEXT, MAX_SCALAR, Limits
+from scheduler.config.refusal import quoted, refusal
 from scheduler.config.scalars import Scalar, ScalarError, forbidden_character, resolve
 from scheduler.errors import ConfigError
 
-__all__ = ["Node", "Value", "parse", "quoted", "read", "read_bytes"]
+__all__ = ["Node", "Value", "parse", "read", "read_bytes"]
 
 LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Only its parser is used. It keeps its states in a list, in C as in Python, and so has no depth to run out of."""
@@ -44,7 +45,7 @@ def read_bytes(path: str | Path, limits: Limits) -> bytes:
             return file.read(limits.size + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot be read: {why[:MAX_ERROR_TEXT]}", file=str(path)) from None
+        raise refusal(f"cannot be read: {why[:MAX_ERROR_TEXT]}", file=str(path)) from None
 
 
 def parse(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> list[Node]:
@@ -65,26 +66,26 @@ def parse(data: bytes | str, source: str, limits: Limits = JOB_LIMITS) -> list[N
         # What PyYAML has been seen to raise on bytes made to break it.
         raise builder.wrong(f"is not valid YAML: {type(error).__name__} while parsing", 0) from None
     if not builder.documents:
-        raise ConfigError("holds nothing", file=source)
+        raise refusal("holds nothing", file=source)
     return builder.documents
 
 
 def _decoded(data: bytes | str, source: str, limits: Limits) -> str:
     if len(data) > limits.size:
-        raise ConfigError(f"is larger than {limits.size:,} bytes", "split it", file=source)
+        raise refusal(f"is larger than {limits.size:,} bytes", "split it", file=source)
     if isinstance(data, bytes):
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigError("is not UTF-8 text", "save it as UTF-8", file=source, line=line) from None
+            raise refusal("is not UTF-8 text", "save it as UTF-8", file=source, line=line) from None
     else:
         text = data
     position = forbidden_character(text)
     if position is not None:
         line = text.count("\n", 0, position) + 1
         problem = f"holds the character U+{ord(text[position]):04X}, which no file may hold"
-        raise ConfigError(problem, "remove it", file=source, line=line)
+        raise refusal(problem, "remove it", file=source, line=line)
     return text
 
 
@@ -111,7 +112,7 @@ class _Builder:
 
     def wrong(self, problem: str, line: int, remedy: str = "") -> ConfigError:
         path = "".join(frame.name for frame in self._open) + self._next_name()
-        return ConfigError(problem, remedy, file=self._source, line=line, path=path.lstrip(".")[:MAX_PATH])
+        return refusal(problem, remedy, file=self._source, line=line, path=path)
 
     def take(self, event: Any) -> None:
         line = event.start_mark.line + 1
@@ -191,12 +192,6 @@ class _Builder:
         if isinstance(frame.node.value, list):
             return f"[{len(frame.node.value)}]"
         return f".{frame.key[:MAX_ERROR_TEXT]}" if frame.key is not None else ""
-
-
-def quoted(text: str) -> str:
-    """A piece of somebody's text within an error: one line, bounded, between backquotes."""
-    plain = " ".join(text.split()) if text.strip() else text.replace("\n", " ")
-    return f"`{plain if len(plain) <= MAX_ERROR_TEXT else plain[:MAX_ERROR_TEXT] + '...'}`"
 
 
 def _reason(error: yaml.YAMLError) -> str:

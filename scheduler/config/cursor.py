@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TypeVar
 
-from scheduler.config.bounded_yaml import Node, quoted
-from scheduler.config.limits import MAX_INT, MAX_LIST, MAX_PATH
+from scheduler.config.bounded_yaml import Node
+from scheduler.config.limits import MAX_INT, MAX_LIST
+from scheduler.config.refusal import quoted, refusal
 from scheduler.errors import ConfigError
 
 __all__ = ["Cursor", "Fields", "nearest"]
@@ -43,10 +44,10 @@ class Cursor:
         while here is not None:
             parts.append(here._name)
             here = here._parent
-        return "".join(reversed(parts)).lstrip(".")[:MAX_PATH]
+        return "".join(reversed(parts)).lstrip(".")
 
     def wrong(self, problem: str, remedy: str = "") -> ConfigError:
-        return ConfigError(problem, remedy, file=self.source, line=self.node.line, path=self.path)
+        return refusal(problem, remedy, file=self.source, line=self.node.line, path=self.path)
 
     def expected(self, what: str, remedy: str = "") -> ConfigError:
         return self.wrong(f"{what} is expected, not {self.described()}", remedy)

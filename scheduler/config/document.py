@@ -8,7 +8,7 @@ from scheduler.config.bounded_yaml import Node, parse, read
 from scheduler.config.cursor import Cursor, nearest
 from scheduler.config.limits import JOB_LIMITS, SMALL_LIMITS, WORKLOAD_LIMITS, Limits
 from scheduler.config.plain import node_of
-from scheduler.errors import ConfigError
+from scheduler.config.refusal import refusal
 
 __all__ = ["KINDS", "SCHEMA", "from_values", "kind_of", "open_one", "opened", "parsed"]
 
@@ -82,7 +82,7 @@ def _check_head(cursor: Cursor, kind: str, *, required: bool) -> None:
 def _head(cursor: Cursor, field: str, *, required: bool) -> str:
     value = cursor.node.value
     if not isinstance(value, dict):
-        raise ConfigError(
+        raise refusal(
             "a mapping is expected",
             f"start with `schema: {SCHEMA}` and `kind:`",
             file=cursor.source,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
-from scheduler.config.bounded_yaml import quoted
 from scheduler.config.job import decode_job
+from scheduler.config.refusal import quoted, refusal
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import Job
@@ -50,7 +50,7 @@ def inline(
     A job without a name is called after its program. Errors name the flag instead of a file.
     """
     if not entrypoint:
-        raise ConfigError("no command is given", "write it after `--`: -- python train.py")
+        raise refusal("no command is given", "write it after `--`: -- python train.py")
     values: dict[str, Any] = {
         "type": type,
         "name": name or _named_after(entrypoint),
@@ -67,7 +67,7 @@ def inline(
         return decode_job(values, "", catalog)
     except ConfigError as error:
         field = re.split(r"[.\[]", error.path)[0]
-        raise ConfigError(error.problem, error.remedy, path=FLAGS.get(field, error.path)) from None
+        raise refusal(error.problem, error.remedy, path=FLAGS.get(field, error.path)) from None
 
 
 def _options(text: str) -> list[Mapping[str, object]]:
@@ -76,7 +76,7 @@ def _options(text: str) -> list[Mapping[str, object]]:
         found = re.fullmatch(r"\s*([^:\s]+):([0-9]{1,9}(?:/[0-9]{1,9})*)\s*", part)
         if found is None:
             remedy = "write NAME:COUNT, several joined by commas: h200:8,h20-96:32/64"
-            raise ConfigError(f"{quoted(part)} is not an accelerator with a count", remedy, path="--accelerator")
+            raise refusal(f"{quoted(part)} is not an accelerator with a count", remedy, path="--accelerator")
         counts = [int(count) for count in found[2].split("/")]
         options.append({"accelerator": found[1], "count": counts[0] if len(counts) == 1 else counts})
     return options
@@ -87,9 +87,9 @@ def _pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{quoted(text)} is not KEY=VALUE", path=flag)
+            raise refusal(f"{quoted(text)} is not KEY=VALUE", path=flag)
         if key in made:
-            raise ConfigError(f"{quoted(key)} is given twice", path=flag)
+            raise refusal(f"{quoted(key)} is given twice", path=flag)
         made[key] = value
     return made
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from scheduler.config.bounded_yaml import Node, Value
 from scheduler.config.limits import JOB_LIMITS, MAX_INT, MAX_SCALAR, Limits
+from scheduler.config.refusal import refusal
 from scheduler.config.scalars import forbidden_character
 from scheduler.errors import ConfigError
 
@@ -23,7 +24,7 @@ class _Reader:
         self._seen = 0
 
     def wrong(self, problem: str, path: str) -> ConfigError:
-        return ConfigError(problem, file=self._source, path=path.lstrip("."))
+        return refusal(problem, file=self._source, path=path)
 
     def node(self, value: object, path: str, depth: int) -> Node:
         self._seen += 1

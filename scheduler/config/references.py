@@ -1,7 +1,7 @@
 """References of a decoded job into the catalog, for jobs that were decoded without one."""
 
 from scheduler.config.cursor import nearest
-from scheduler.errors import ConfigError
+from scheduler.config.refusal import refusal
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import MAIN_ROLE, Job
 
@@ -21,4 +21,4 @@ def check_job_against(job: Job, catalog: Catalog, source: str = "") -> None:
 def _known(accelerator: str, catalog: Catalog, source: str, path: str) -> None:
     if catalog.get(accelerator) is None:
         remedy = nearest(accelerator, catalog.names)
-        raise ConfigError(f"unknown accelerator `{accelerator}`", remedy, file=source, path=path)
+        raise refusal(f"unknown accelerator `{accelerator}`", remedy, file=source, path=path)

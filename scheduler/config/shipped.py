@@ -7,7 +7,7 @@ from typing import Final
 from scheduler.config.accelerators import joined, load_accelerators
 from scheduler.config.cursor import nearest
 from scheduler.config.limits import SMALL_LIMITS
-from scheduler.errors import ConfigError
+from scheduler.config.refusal import refusal
 from scheduler.model.accelerators import Catalog
 
 __all__ = ["load_catalog", "shipped", "shipped_names"]
@@ -31,11 +31,11 @@ def load_catalog(directory: str | Path | None = None) -> Catalog:
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(folder)) from None
+        raise refusal(f"cannot be read: {error.strerror}", file=str(folder)) from None
     if not paths or len(paths) > MAX_FILES:
-        raise ConfigError(f"holds {len(paths)} accelerator files, 1 to {MAX_FILES} needed", file=str(folder))
+        raise refusal(f"holds {len(paths)} accelerator files, 1 to {MAX_FILES} needed", file=str(folder))
     if sum(path.stat().st_size for path in paths) > 4 * SMALL_LIMITS.size:
-        raise ConfigError("holds more text than a catalog may", file=str(folder))
+        raise refusal("holds more text than a catalog may", file=str(folder))
     return joined((str(path), load_accelerators(path)) for path in paths)
 
 
@@ -49,11 +49,11 @@ def shipped(kind: str, name: str) -> Path:
     """The shipped file of a kind with a short name. Raises ConfigError that names the nearest."""
     known = shipped_names(kind)
     if name not in known:
-        raise ConfigError(f"no {kind} file called `{name[:80]}` is shipped", nearest(name, known))
+        raise refusal(f"no {kind} file called `{name[:80]}` is shipped", nearest(name, known))
     return _folder(kind) / f"{name}.yaml"
 
 
 def _folder(kind: str) -> Path:
     if kind not in FOLDERS:
-        raise ConfigError(f"no files of kind `{kind[:80]}` are shipped", nearest(kind, FOLDERS))
+        raise refusal(f"no files of kind `{kind[:80]}` are shipped", nearest(kind, FOLDERS))
     return Path(str(resources.files(PACKAGE).joinpath(FOLDERS[kind])))
