@@ -60,6 +60,7 @@ def draw(seed: int) -> Faults:
             continue
         value = math.exp(random.uniform(math.log(low), math.log(high)))
         chosen[name.name] = 0.0 if random.random() < _ABSENT_SHARE else value
-    # Config changes and restarts are dear, and a fleet that is always in turmoil never gets to the rarer faults.
+    # restarts replay the journal and cost most of a run's time, and a quota that keeps shrinking blocks everything
+    chosen["restarts_per_h"] /= 10
     chosen["quota_changes_per_h"] /= 10
     return Faults(**chosen)  # type: ignore[arg-type]  # every float field, by name
