@@ -51,11 +51,11 @@ def kind_of(cursor: Cursor) -> str:
     """The kind that a document says it is."""
     head = _head(cursor, "kind", required=True)
     if head not in KINDS:
-        raise cursor_at(cursor, "kind").wrong(f"unknown kind `{head[:64]}`", nearest(head, KINDS))
+        raise _field(cursor, "kind").wrong(f"unknown kind `{head[:64]}`", nearest(head, KINDS))
     return head
 
 
-def cursor_at(cursor: Cursor, field: str) -> Cursor:
+def _field(cursor: Cursor, field: str) -> Cursor:
     """The cursor of a field that is known to be there."""
     return next(item for key, item in cursor.pairs(1_000_000) if key == field)
 
@@ -71,12 +71,12 @@ def of_kind(nodes: Iterable[Node], source: str, kind: str) -> list[Cursor]:
 def _check_head(cursor: Cursor, kind: str, *, required: bool) -> None:
     schema = _head(cursor, "schema", required=required)
     if schema and schema != SCHEMA:
-        raise cursor_at(cursor, "schema").wrong(f"`{schema[:64]}` is not understood", f"write `{SCHEMA}`")
+        raise _field(cursor, "schema").wrong(f"`{schema[:64]}` is not understood", f"write `{SCHEMA}`")
     found = _head(cursor, "kind", required=required)
     if found and found not in KINDS:
-        raise cursor_at(cursor, "kind").wrong(f"unknown kind `{found[:64]}`", nearest(found, KINDS))
+        raise _field(cursor, "kind").wrong(f"unknown kind `{found[:64]}`", nearest(found, KINDS))
     if found and found != kind:
-        raise cursor_at(cursor, "kind").wrong(f"a file of kind `{kind}` is expected, not `{found}`")
+        raise _field(cursor, "kind").wrong(f"a file of kind `{kind}` is expected, not `{found}`")
 
 
 def _head(cursor: Cursor, field: str, *, required: bool) -> str:
@@ -93,4 +93,4 @@ def _head(cursor: Cursor, field: str, *, required: bool) -> str:
             return ""
         wanted = f"`schema: {SCHEMA}`" if field == "schema" else f"`kind:`, one of {', '.join(KINDS)}"
         raise cursor.wrong(f"the field `{field}` is missing", f"write {wanted}")
-    return cursor_at(cursor, field).text(64, 1)
+    return _field(cursor, field).text(64, 1)
