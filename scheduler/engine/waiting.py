@@ -28,26 +28,64 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
         have = _idle(snapshot, row // len(snapshot.fleet.accelerators), accelerator)
         code = ReasonCode.BEHIND_IN_QUEUE if have >= chosen.count else ReasonCode.NO_ROOM
         return Reason(code=code, accelerator=accelerator, need=chosen.count, have=have)
-    return _limited(snapshot, problem, index, row, chosen.accelerator)
+    return _limited(snapshot, problem, index, row, chosen.accelerator, now_us)
 
 
 def _idle(snapshot: Snapshot, cell: int, accelerator: str) -> int:
     return int(snapshot.room.free_on_shelves()[snapshot.fleet.shelf_of(cell, accelerator)])
 
 
-def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, accelerator: str) -> Reason:
-    """A limit of a tenant or user: `have` is what is left of it, in the limit's unit."""
+def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, accelerator: str, now_us: int) -> Reason:
+    """A limit of a tenant or user stands in the way: `have` is the limit, in its unit.
+
+    It stands for ever where no option that the job could still take stays within the limits; a limit that only the best
+    option exceeds is no reason for a job that has another.
+    """
+    number = int(problem.number[index])
+    first = int(problem.ptr[index])
+    allowed = snapshot.columns.option("allowed")[int(snapshot.columns.job("first")[number]) :]
+    options = [o for o in range(first, int(problem.ptr[index + 1])) if allowed[o - first]]
+    possible = [o for o in options if _beyond(problem, o) == NONE]
+    if not possible:
+        row = next((beyond for o in options if (beyond := _beyond(problem, o)) == row), _beyond(problem, options[0]))
+        return _limit_reason(snapshot, problem, row, options, accelerator, for_ever=True)
+    if any(row in _limits(problem, o) for o in possible):
+        return _limit_reason(snapshot, problem, row, possible, accelerator, for_ever=False)
+    option = snapshot.rows_of[number].rows[min(possible, key=lambda o: (int(problem.rank[o]), o)) - first]
+    chosen = option.option.chosen[0]
+    opens_us = snapshot.jobs[number].submitted_us + option.option.after_wait_us
+    if opens_us > now_us:
+        return Reason(code=ReasonCode.AFTER_WAIT, accelerator=chosen.accelerator, until_us=opens_us)
+    have = _idle(snapshot, option.cell, chosen.accelerator)
+    code = ReasonCode.BEHIND_IN_QUEUE if have >= chosen.count else ReasonCode.NO_ROOM
+    return Reason(code=code, accelerator=chosen.accelerator, need=chosen.count, have=have)
+
+
+def _limits(problem: Problem, option: int) -> dict[int, int]:
+    """What the option takes from each row that is a limit."""
+    span = slice(int(problem.use_ptr[option]), int(problem.use_ptr[option + 1]))
+    pairs = zip(problem.use_row[span].tolist(), problem.use_amount[span].tolist(), strict=True)
+    return {row: amount for row, amount in pairs if row >= problem.capacity_rows}
+
+
+def _beyond(problem: Problem, option: int) -> int:
+    """The first limit that the option exceeds even when nothing else counts against it, or NONE."""
+    return next((row for row, amount in _limits(problem, option).items() if amount > problem.available[row]), NONE)
+
+
+def _limit_reason(
+    snapshot: Snapshot, problem: Problem, row: int, options: list[int], accelerator: str, *, for_ever: bool
+) -> Reason:
     name = snapshot.rows.name(row)
-    needs = [
-        int(problem.use_amount[k])
-        for o in range(int(problem.ptr[index]), int(problem.ptr[index + 1]))
-        for k in range(int(problem.use_ptr[o]), int(problem.use_ptr[o + 1]))
-        if int(problem.use_row[k]) == row
-    ]
-    code = ReasonCode.USER_LIMIT_IN_USE if ":user:" in name else ReasonCode.QUOTA_IN_USE
-    who = name.partition(":")[0]
     limit = int(problem.available[row])
-    return Reason(code=code, accelerator=accelerator, need=min(needs), have=limit, who=who)
+    if ":user:" in name:
+        code = ReasonCode.USER_LIMIT_EXCEEDED if for_ever else ReasonCode.USER_LIMIT_IN_USE
+    elif for_ever:
+        code = ReasonCode.EXCEEDS_QUOTA if limit else ReasonCode.QUOTA_ZERO
+    else:
+        code = ReasonCode.QUOTA_IN_USE
+    need = min(amount for o in options for used, amount in _limits(problem, o).items() if used == row)
+    return Reason(code=code, accelerator=accelerator, need=need, have=limit, who=name.partition(":")[0])
 
 
 def _nothing_open(snapshot: Snapshot, problem: Problem, index: int, best: int, now_us: int) -> Reason:
