@@ -10,7 +10,7 @@ from scheduler.config.limits import JOB_LIMITS, SMALL_LIMITS, WORKLOAD_LIMITS, L
 from scheduler.config.plain import node_of
 from scheduler.config.refusal import refusal
 
-__all__ = ["KINDS", "SCHEMA", "from_values", "kind_of", "open_one", "opened", "parsed"]
+__all__ = ["KINDS", "SCHEMA", "from_values", "kind_of", "of_kind", "open_one", "opened", "parsed"]
 
 SCHEMA: Final = "dualtrack/v1"
 KINDS: Final[dict[str, Limits]] = {

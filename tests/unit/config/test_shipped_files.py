@@ -5,7 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scheduler.config import load_any, load_catalog, load_cluster, load_scenario, load_tenants, shipped, shipped_names
+from scheduler.config import (
+    load_any,
+    load_catalog,
+    load_cluster,
+    load_scenario,
+    load_tenants,
+    load_workload,
+    shipped,
+    shipped_names,
+)
 from scheduler.model.accelerators import Figure, Provenance, Track, WorkClass
 
 ROOT = Path(__file__).resolve().parents[3] / "cluster_configs"
@@ -101,3 +110,12 @@ def test_the_large_clusters_have_the_sizes_of_their_names():
 
 def test_a_large_cluster_stays_small():
     assert len(msgspec.json.encode(load_cluster(shipped("cluster", "tenant-300k"), CATALOG))) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("workload", "tenants"), [("small", "demo"), ("demo", "demo"), ("dual-track-day", "dual-track")]
+)
+def test_the_tenants_of_a_shipped_workload_are_those_of_its_tree(workload, tenants):
+    known = {tenant.name for tenant in load_tenants(shipped("tenants", tenants), CATALOG).tenants}
+    arrivals = load_workload(shipped("workload", workload), CATALOG).arrivals
+    assert {arrival.job.tenant for arrival in arrivals} <= known
