@@ -15,7 +15,7 @@ from scheduler.errors import JournalCorruptError, JournalVersionError, JournalWr
 from scheduler.journal.upgrades import UPGRADES, Upgrade
 from scheduler.model.events import Event, Record
 
-__all__ = ["CODEC", "KIND_VERSIONS", "Codec", "Row", "checksum", "kind_of"]
+__all__ = ["CODEC", "Codec", "KIND_VERSIONS", "Row", "checksum", "kind_of"]
 
 KIND_VERSIONS: Final[Mapping[str, int]] = {
     "action_requested": 1,

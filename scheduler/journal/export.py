@@ -12,7 +12,7 @@ from scheduler.model.events import Record
 __all__ = ["from_lines", "to_lines"]
 
 
-class Line(Struct, frozen=True):
+class _Line(Struct, frozen=True):
     """A row with its payload as JSON within JSON, byte for byte."""
 
     seq: int
@@ -24,14 +24,14 @@ class Line(Struct, frozen=True):
     payload: msgspec.Raw
 
 
-_DECODER = msgspec.json.Decoder(Line)
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 def to_lines(history: Iterable[Record], codec: Codec = CODEC) -> Iterator[bytes]:
     """One line per record, without its newline."""
     for record in history:
         row = codec.encode(record)
-        line = Line(row.seq, row.epoch, row.time_us, row.version, row.kind, row.crc, msgspec.Raw(row.payload))
+        line = _Line(row.seq, row.epoch, row.time_us, row.version, row.kind, row.crc, msgspec.Raw(row.payload))
         yield msgspec.json.encode(line)
 
 
