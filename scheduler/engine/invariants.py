@@ -76,24 +76,30 @@ def ledger_is_the_sum_of_allocations(state: State) -> None:
 
 def states_and_attempts_agree(state: State) -> None:
     """I11, I12: attempts are numbered from 1; only the last may be live, and it is exactly in the holding states."""
-    for job in state.jobs:
-        numbers = [attempt.n for attempt in job.attempts]
-        _require(numbers == list(range(1, len(numbers) + 1)), "I12", f"attempts of job {job.number} are {numbers}")
-        live = [attempt.n for attempt in job.attempts if attempt.ended_us is None]
-        expected = 1 if job.state in _HOLDING else 0
-        _require(len(live) == expected, "I12", f"job {job.number} is {job.state} with live attempts {live}")
-        _require(live in ([], [len(numbers)]), "I12", f"an older attempt of job {job.number} is live")
-        _require((job.ended_us is not None) == job.terminal, "I11", f"job {job.number} is {job.state}")
+    for job in state.jobs:  # messages are made only for what fails: this runs after every event of a simulation
+        if (job.ended_us is not None) != job.terminal:
+            raise InvariantError("I11", f"job {job.number} is {job.state}")
+        last = len(job.attempts)
+        for place, attempt in enumerate(job.attempts, start=1):
+            if attempt.n != place:
+                raise InvariantError("I12", f"attempt {place} of job {job.number} is numbered {attempt.n}")
+            if attempt.ended_us is None and place != last:
+                raise InvariantError("I12", f"an older attempt of job {job.number} is live")
+        if (job.attempt is not None) != (job.state in _HOLDING):
+            raise InvariantError("I12", f"job {job.number} is {job.state} with live attempt {job.attempt}")
 
 
 def no_job_is_lost(state: State) -> None:
     """I13: every accepted job is in exactly one state, under its id, in the indexes that its state asks for."""
     _require(len(state.by_id) == len(state.jobs), "I13", "two jobs share an id")
+    column = state.columns.job("state").tolist()
     for number, job in enumerate(state.jobs):
-        _require(job.number == number and state.by_id[job.id] == number, "I13", f"job {number} is misplaced")
-        _require((number in state.rows_of) == (not job.terminal), "I13", f"job {number} is not indexed as {job.state}")
-        column = STATES[state.columns.job("state")[number]]
-        _require(column is job.state, "I13", f"job {number} is {job.state}, its column says {column}")
+        if job.number != number or state.by_id[job.id] != number:
+            raise InvariantError("I13", f"job {number} is misplaced")
+        if (number in state.rows_of) == job.terminal:
+            raise InvariantError("I13", f"job {number} is not indexed as {job.state}")
+        if STATES[column[number]] is not job.state:
+            raise InvariantError("I13", f"job {number} is {job.state}, its column says {STATES[column[number]]}")
 
 
 def columns_show_what_is_held(state: State) -> None:
