@@ -2,6 +2,8 @@
 
 import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.errors import JournalError, JournalLockedError, JournalWriteError
 from scheduler.journal.store import open_journal
@@ -44,6 +46,22 @@ def test_a_cut_connection_stops_acceptance_and_frees_the_lead(postgres_port):
     following = open_journal(where)
     assert following.lead() == 2
     assert [record.seq for record in following.read()] == [1]
+    journal.close()
+    following.close()
+
+
+def test_a_lead_that_could_not_be_written_does_not_keep_the_lock(postgres_port):
+    where = fresh_schema(postgres_port, "half")
+    journal, following = open_journal(where), open_journal(where)
+
+    @event.listens_for(journal._engine, "before_cursor_execute")
+    def fail(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE leadership"):
+            raise SQLAlchemyError("the server is out of memory")
+
+    with pytest.raises(JournalError, match="cannot take the lead on the journal: the server is out of memory"):
+        journal.lead()
+    assert following.lead() == 1
     journal.close()
     following.close()
 

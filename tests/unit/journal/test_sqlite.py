@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from scheduler.errors import JournalCorruptError, JournalError, JournalLockedError, JournalVersionError
+from scheduler.errors import (
+    JournalCorruptError,
+    JournalError,
+    JournalLockedError,
+    JournalVersionError,
+    JournalWriteError,
+)
 from scheduler.journal.store import open_journal
 from scheduler.model.events import CarriedOver, EpochStarted
 from tests.support.faults import outside
@@ -119,6 +125,52 @@ def test_a_deleted_lock_file_does_not_make_two_writers(tmp_path):
     assert [record.epoch for record in second.read()] == [2]
     first.close()
     second.close()
+
+
+def led(file, count: int):
+    """A journal with `count` records, led."""
+    journal = open_journal(file)
+    journal.lead()
+    journal.append(numbered([EpochStarted(1)] + [CarriedOver()] * (count - 1)))
+    return journal
+
+
+def outside_runs(file, *statements: str) -> None:
+    with outside(file).begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_records_that_another_program_added_or_took_are_noticed_at_the_next_write(tmp_path):
+    journal = led(tmp_path / "j.db", 3)
+    outside_runs(tmp_path / "j.db", "DELETE FROM records WHERE seq = 3", "UPDATE leadership SET head = 2")
+    with pytest.raises(JournalWriteError, match=r"at record 2, not 3: another program wrote to it; nothing more"):
+        journal.append(numbered([CarriedOver()], after=3))
+    journal.close()
+
+
+def test_records_past_the_end_on_record_are_refused(tmp_path):
+    journal = led(tmp_path / "j.db", 3)
+    outside_runs(tmp_path / "j.db", "UPDATE leadership SET head = 2")
+    with pytest.raises(JournalCorruptError, match="the journal ends at record 3, but 2 were written"):
+        list(journal.read())
+    journal.close()
+
+
+def test_a_damaged_tail_can_be_given_up_as_the_guide_says_and_the_history_goes_on(tmp_path):
+    journal = led(tmp_path / "j.db", 5)
+    journal.save_checkpoint(4, b"of records that will be given up")
+    journal.close()
+    outside_runs(tmp_path / "j.db", "UPDATE records SET crc = 0 WHERE seq = 3")
+    with pytest.raises(JournalCorruptError, match=r"record 3 "):
+        list(open_journal(tmp_path / "j.db").read())
+    outside_runs(tmp_path / "j.db", "DELETE FROM records WHERE seq >= 3", "UPDATE leadership SET head = 2")
+    again = open_journal(tmp_path / "j.db")
+    assert again.load_checkpoint() is None, "a checkpoint past the end is no checkpoint"
+    assert again.lead() == 2
+    again.append(numbered([CarriedOver()], epoch=2, after=2))
+    assert [record.epoch for record in again.read()] == [1, 1, 2]
+    again.close()
 
 
 def test_a_lead_is_taken_once(tmp_path):
