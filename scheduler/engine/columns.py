@@ -6,6 +6,7 @@ until more than half are dead; then everything is laid anew.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -118,16 +119,19 @@ class Columns:
 
     def in_state(self, *states: JobState) -> NDArray[np.int64]:
         """Numbers of the jobs in one of `states`, ascending."""
-        column = self.job("state")
-        mask = np.zeros(len(column), dtype=bool)
-        for state in states:
-            mask |= column == STATES.index(state)
-        return np.flatnonzero(mask)
+        chosen: NDArray[np.bool_] = _members(states)[self.job("state")]
+        return chosen.nonzero()[0]
 
     def gather(self, numbers: NDArray[np.int64]) -> Gathered:
         ptr, option = _spans(self.job("first")[numbers], self.job("count")[numbers])
         use_ptr, use = _spans(self.option("use_first")[option], self.option("use_count")[option])
         return Gathered(ptr, option, use_ptr, self.uses.array["row"][use], self.uses.array["amount"][use])
+
+
+@cache
+def _members(states: tuple[JobState, ...]) -> NDArray[np.bool_]:
+    """bool[states]: looking a whole column up in it costs one pass, however many states are asked for."""
+    return np.array([state in states for state in STATES], dtype=np.bool_)
 
 
 def _spans(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
