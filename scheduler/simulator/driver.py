@@ -14,7 +14,7 @@ from scheduler.model.commands import Command, Start
 from scheduler.model.events import Actor, AttemptProgressed, AttemptStarted, Event
 from scheduler.model.units import FOREVER_US
 from scheduler.model.workload import Arrival, Truth
-from scheduler.ports import Report
+from scheduler.ports import AttemptKey, Report
 from scheduler.simulator.estimates import Basis, History, estimate
 from scheduler.simulator.event_queue import EventQueue
 from scheduler.simulator.execution import Happening, Overheads, Timer
@@ -231,6 +231,6 @@ class Driver:
         return self.state.jobs[command.job].attempts[command.attempt - 1].allocation.rate
 
 
-def seen(state: State) -> Mapping[tuple[str, int], int]:
-    """The number of the last report that the state knows, for each attempt that has not been forgotten."""
-    return {(job.id, attempt.n): attempt.seq for job in state.jobs for attempt in job.attempts}
+def seen(state: State, commands: Iterable[Start]) -> Mapping[AttemptKey, int]:
+    """The number of the last report that the state knows of each attempt that was started by `commands`."""
+    return {(c.job_id, c.attempt): state.jobs[c.job].attempts[c.attempt - 1].seq for c in commands}

@@ -46,7 +46,7 @@ class Faults(Struct, frozen=True, kw_only=True):
     unknown: float = 0.0
     delay_us: int = 120 * US_PER_S  # the longest way of a report or a command, and of the news about a node
     outage_us: int = 1_800 * US_PER_S  # the longest absence of a node or a cell
-    poll_us: int = 60 * US_PER_S  # between two readings of all reports
+    poll_us: int = 240 * US_PER_S  # between two readings of all reports
     until_us: int = 7 * 86_400 * US_PER_S  # when faults stop and all nodes return
 
 

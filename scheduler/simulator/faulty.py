@@ -14,7 +14,7 @@ from scheduler.model.cluster import NodeState
 from scheduler.model.commands import Command, Start
 from scheduler.model.events import Actor, CellReachability, Configured, EpochStarted, Event, JobAction, NodeStateChanged
 from scheduler.model.lifecycle import AttemptEnd, JobState
-from scheduler.model.reasons import FOR_EVER
+from scheduler.model.reasons import FOR_EVER, ReasonCode
 from scheduler.model.units import US_PER_S
 from scheduler.ports import Report
 from scheduler.simulator.driver import Driver, seen
@@ -107,7 +107,8 @@ class FaultyDriver(Driver):
 
     def poll(self) -> None:
         """Read every report that the state does not know."""
-        for report in self.world.reports(seen(self.state)):
+        held = self.world.executions.values()
+        for report in self.world.reports(seen(self.state, [execution.command for execution in held])):
             execution = self.world.executions[report.job, report.attempt]
             if execution.command.cell not in self.cut_off:
                 self.inbox.append(report)
@@ -147,14 +148,19 @@ class FaultyDriver(Driver):
 
     def is_over(self) -> bool:
         """Nothing is live but what never ends or can never run."""
-        for number in self.state.active:
-            job = self.state.jobs[number]
-            if job.state is JobState.WAITING and job.reason is not None and job.reason.code in FOR_EVER:
-                continue
-            if job.state is JobState.RUNNING and self.world.is_endless(number):
-                continue
+        return all(self.is_blocked(number) or self._is_serving(number) for number in self.state.active)
+
+    def is_blocked(self, number: int) -> bool:
+        """The job waits for what never comes: for ever by its own reason, or by that of a job that it comes after."""
+        job = self.state.jobs[number]
+        if job.state is not JobState.WAITING or job.reason is None:
             return False
-        return True
+        if job.reason.code is ReasonCode.DEPENDENCY:
+            return any(self.is_blocked(dependency.job) for dependency in job.after)
+        return job.reason.code in FOR_EVER
+
+    def _is_serving(self, number: int) -> bool:
+        return self.state.jobs[number].state is JobState.RUNNING and self.world.is_endless(number)
 
     # misfortunes
 
@@ -276,7 +282,7 @@ class FaultyDriver(Driver):
 
     def _restart(self) -> None:
         """The scheduler dies, and a new one comes up from an image or from the whole journal."""
-        rebuilt = decode(encode(self.state)) if self._random.random() < 0.7 else self.replayed()
+        rebuilt = decode(encode(self.state)) if self._random.random() < 0.85 else self.replayed()
         self._compare(rebuilt)
         self.restart(rebuilt)
         self.restarts += 1

@@ -11,12 +11,10 @@ import traceback
 from collections import Counter
 
 from msgspec import Struct
-from scheduler.engine.invariants import check
 
+from scheduler.engine.invariants import check
 from scheduler.engine.state import State
 from scheduler.model.events import EpochStarted, Event
-from scheduler.model.lifecycle import JobState
-from scheduler.model.reasons import FOR_EVER
 from scheduler.model.units import US_PER_S
 from scheduler.simulator.execution import Phase
 from scheduler.simulator.faulty import FaultyDriver
@@ -113,8 +111,7 @@ def check_all_ended(driver: FaultyDriver) -> None:
     """I22: once the faults are over, what can run has ended, and what cannot says why."""
     for number in driver.state.active:
         job = driver.state.jobs[number]
-        blocked = job.reason is not None and job.reason.code in FOR_EVER
-        if not (job.state is JobState.WAITING and blocked):
+        if not driver.is_blocked(number):
             raise Broken(f"job {number} is {job.state} with reason {job.reason} when all is well: {job.attempts[-1:]}")
 
 
