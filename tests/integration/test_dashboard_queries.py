@@ -5,6 +5,7 @@ import pytest
 from tests.support.dashboard import dashboard_queries
 from tests.support.exposition import Page, serving
 from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.service import running_service
 from tests.support.waiting import until
 
 
@@ -43,3 +44,33 @@ def test_every_alert_rule_evaluates_without_error(full):
 
 def test_no_alert_fires_on_a_healthy_service(full):
     assert [rule["name"] for rule in full.rules() if rule["state"] == "firing"] == []
+
+
+def test_every_query_returns_data_from_a_running_service_that_has_preempted_a_job(tmp_path):
+    with running_service(tmp_path / "home", "--cluster", "demo", "--executor", "fake") as (target, client):
+        client.submit(job("fills", "search", "h200", 8, job_class="opportunistic"))
+        until(lambda: client.job("fills")["state"] == "running", what="the first job's start")
+        client.submit(job("urgent", "foundation", "h200", 8, job_class="production", time_limit="2s"))
+        client.submit(job("holds", "vision", "h20-96", 2))
+        client.submit(job("waits", "vision", "h20-96", 2))
+        until(lambda: len(client.job("fills")["attempts"]) == 2, what="the preempted job's second start")
+        assert client.job("waits")["state"] == "waiting"
+        with running_prometheus(tmp_path, target) as prometheus:
+            until(lambda: _scrapes(prometheus) >= 4, what="four scrapes")
+            assert [query for query in dashboard_queries() if not prometheus.query(query)] == []
+            assert prometheus.query('dualtrack_devices{accelerator="h200",state="used"}')[0]["value"][1] == "8"
+            assert prometheus.query('dualtrack_preemptions_total{tenant="search"}')[0]["value"][1] == "1"
+
+
+def job(name: str, tenant: str, accelerator: str, count: int, *, job_class: str = "standard", time_limit: str = "1d"):
+    return {
+        "schema": "dualtrack/v1",
+        "kind": "job",
+        "type": "training",
+        "name": name,
+        "tenant": tenant,
+        "class": job_class,
+        "entrypoint": ["train"],
+        "resources": {"options": [{"accelerator": accelerator, "count": count}]},
+        "time_limit": time_limit,
+    }

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,29 @@ def test_systemd_understands_the_unit(tmp_path):
 
 def test_stopping_the_unit_leaves_the_supervisors_of_running_jobs():
     assert "KillMode=process" in (DEPLOY / "systemd/dualtrack.service").read_text()
+
+
+def help_of(*verb: str) -> str:
+    command = [sys.executable, "-m", "scheduler.cli.main", *verb, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_service_is_started_with_options_that_it_has():
+    unit = (DEPLOY / "systemd/dualtrack.service").read_text()
+    compose = " ".join(load(DEPLOY / "compose.yaml")["services"]["dualtrack"]["command"])
+    image = (DEPLOY / "Dockerfile").read_text().rpartition("CMD [")[2]
+    used = {
+        flag for text in (re.search("ExecStart=.*", unit)[0], compose, image) for flag in re.findall(r"--[a-z-]+", text)
+    }
+    assert "--foreground" in used
+    assert used - set(re.findall(r"--[a-z-]+", help_of("up"))) == set()
+
+
+def test_every_command_that_a_page_tells_exists():
+    pages = [DEPLOY / "README.md", *(DEPLOY / "runbooks").glob("*.md")]
+    told = {verb for page in pages for verb in re.findall(r"`(?:[\w. /-]* )?dualtrack ([a-z]+)\b", page.read_text())}
+    known = set(re.findall(r"^\W*([a-z]+) ", help_of(), re.MULTILINE))
+    assert {"why", "fleet", "drain", "validate"} <= told
+    assert told - known == set()
