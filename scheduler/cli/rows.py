@@ -1,0 +1,136 @@
+"""Columns of the tables: how a job, an attempt, a node or a quota reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from scheduler.cli.humanise import amount, duration, seconds_between, share, when
+from scheduler.cli.output import Column
+from scheduler.cli.sentences import short
+
+__all__ = ["ATTEMPTS", "CELLS", "JOBS", "NODES", "OPTIONS", "POOLS", "QUOTAS", "asked", "bar", "held", "progress"]
+
+Row = Mapping[str, Any]
+
+
+def held(job: Row) -> str:
+    """`8 h200 (emulated)`, or `-`."""
+    parts = [f"{part['count']} {part['accelerator']}" for part in job["holds"]]
+    return " + ".join(parts) + (" (emulated)" if job["emulated"] else "") if parts else "-"
+
+
+def asked(job: Row) -> str:
+    """`h200:8,h20-96:32|64`, roles joined by ` + `."""
+    roles = []
+    for role in job["asks"]:
+        options = [f"{name}:{'|'.join(str(count) for count in counts)}" for name, counts in role["options"]]
+        roles.append(",".join(options) or "any")
+    return " + ".join(roles)
+
+
+def progress(job: Row) -> str:
+    """`120/400 steps 30%`, or what is done where the whole is not known."""
+    found = job["progress"]
+    if found["total"]:
+        return f"{amount(found['done'])}/{amount(found['total'])} {share(found['ratio'])}"
+    return amount(found["done"]) if found["done"] else "-"
+
+
+def bar(ratio: float | None, width: int = 12) -> str:
+    """`######------`"""
+    if ratio is None:
+        return ""
+    full = round(width * min(1.0, max(0.0, ratio)))
+    return "#" * full + "-" * (width - full)
+
+
+def _expected(job: Row) -> str:
+    found = job.get("expected") or {}
+    if job["state"] == "waiting":
+        return f"starts {when(found.get('start'))}" if found.get("start") else "-"
+    return f"ends {when(found.get('finish'))}" if found.get("finish") else "-"
+
+
+JOBS: Final[Sequence[Column]] = (
+    Column("ID", lambda r: r["id"]),
+    Column("NAME", lambda r: r["name"]),
+    Column("TENANT", lambda r: r["tenant"]),
+    Column("USER", lambda r: r["user"], wide=True),
+    Column("CLASS", lambda r: r["class"], wide=True),
+    Column("PRIO", lambda r: str(r["priority"]), wide=True, right=True),
+    Column("STATE", lambda r: r["state"]),
+    Column("DEVICES", held),
+    Column("ASKED", asked, wide=True),
+    Column("PROGRESS", progress, right=True),
+    Column("ATTEMPTS", lambda r: str(r["attempts"]), wide=True, right=True),
+    Column("WAIT", lambda r: duration(r["wait_s"]), right=True),
+    Column("RUN", lambda r: duration(r["run_s"]), right=True),
+    Column("AGE", lambda r: duration(seconds_between(r["submitted"])), right=True),
+    Column("EXPECTED", _expected, wide=True),
+    Column("REASON", lambda r: short(r["reason"])),
+)
+
+ATTEMPTS: Final[Sequence[Column]] = (
+    Column("N", lambda r: str(r["n"]), right=True),
+    Column("CELL", lambda r: r["cell"]),
+    Column("DEVICES", held),
+    Column("NODES", lambda r: ",".join(dict.fromkeys(node["node"] for node in r["nodes"]))),
+    Column("STARTED", lambda r: when(r["started"])),
+    Column("RUN", lambda r: duration(r["run_s"]), right=True),
+    Column("DONE", lambda r: amount(r["done"]), right=True),
+    Column("LOSS", lambda r: "-" if r["loss"] is None else f"{r['first_loss'] or 0:.3f}->{r['loss']:.3f}"),
+    Column("END", lambda r: " ".join(str(x) for x in (r["stop"], r["how"]) if x) or "-"),
+    Column("CODE", lambda r: "-" if r["exit_code"] is None else str(r["exit_code"]), right=True),
+)
+
+OPTIONS: Final[Sequence[Column]] = (
+    Column("", lambda r: "*" if r.get("chosen") else ""),
+    Column("OPTION", lambda r: r["option"]),
+    Column("RATE", lambda r: amount(r["rate"]) if r.get("rate") else "-", right=True),
+    Column("VERDICT", lambda r: "starts now" if not r["reasons"] else "never" if r["for_ever"] else "not now"),
+    Column("REASON", lambda r: "; ".join(short(reason) for reason in r["reasons"])),
+)
+
+POOLS: Final[Sequence[Column]] = (
+    Column("POOL", lambda r: r["name"]),
+    Column("CELL", lambda r: r["cell"]),
+    Column("ACCELERATOR", lambda r: r["accelerator"] + (" (emulated)" if r["emulated"] else "")),
+    Column("TRACK", lambda r: r["track"]),
+    Column("NODES", lambda r: str(r["nodes"]), right=True),
+    Column("NOT-READY", lambda r: str(r["not_ready"]), right=True, wide=True),
+    Column("DEVICES", lambda r: str(r["devices"]), right=True),
+    Column("USED", lambda r: str(r["used"]), right=True),
+    Column("IDLE", lambda r: str(r["idle"]), right=True),
+    Column("FOREIGN", lambda r: str(r["foreign"]), right=True),
+    Column("UNAVAILABLE", lambda r: str(r["unavailable"]), right=True),
+)
+
+NODES: Final[Sequence[Column]] = (
+    Column("NODE", lambda r: r["name"]),
+    Column("CELL", lambda r: r["cell"]),
+    Column("ACCELERATOR", lambda r: r["accelerator"] + (" (emulated)" if r["emulated"] else "")),
+    Column("STATE", lambda r: r["state"]),
+    Column("DEVICES", lambda r: str(r["devices"]), right=True),
+    Column("USED", lambda r: str(r["used"]), right=True),
+    Column("IDLE", lambda r: str(r["idle"]), right=True),
+    Column("FOREIGN", lambda r: str(r["foreign"]), right=True, wide=True),
+    Column("JOBS", lambda r: ",".join(r["jobs"]) or "-"),
+)
+
+CELLS: Final[Sequence[Column]] = (
+    Column("CELL", lambda r: r["name"]),
+    Column("EXECUTOR", lambda r: r["executor"]),
+    Column("SITE", lambda r: r["site"] or "-"),
+    Column("DEVICES", lambda r: str(r["devices"]), right=True),
+    Column("ANSWERS", lambda r: "yes" if r["reachable"] else "no"),
+)
+
+QUOTAS: Final[Sequence[Column]] = (
+    Column("TENANT", lambda r: r["tenant"]),
+    Column("RESOURCE", lambda r: r["resource"] or "-"),
+    Column("NOMINAL", lambda r: str(r["nominal"]), right=True),
+    Column("USED", lambda r: str(r["used"]), right=True),
+    Column("FREE", lambda r: "-" if r["limit"] is None else str(max(0, r["limit"] - r["used"])), right=True),
+    Column("USE", lambda r: share(r["used"] / r["limit"]) if r["limit"] else "-", right=True),
+    Column("RUNNING", lambda r: str(r["running"]), right=True),
+    Column("WAITING", lambda r: str(r["waiting"]), right=True),
+)

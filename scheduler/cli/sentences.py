@@ -1,0 +1,163 @@
+"""One sentence for each reason to wait: what blocks, by how much, and what to do about it."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from scheduler.cli.humanise import devices, when
+from scheduler.model.reasons import FOR_EVER, Reason, ReasonCode
+from scheduler.model.units import US_PER_S
+
+__all__ = ["SENTENCES", "reason_of", "sentence", "short"]
+
+
+def _what(r: Reason, count: int) -> str:
+    return devices(count, r.accelerator)
+
+
+def _on(r: Reason) -> str:
+    return f" on {r.accelerator}" if r.accelerator else ""
+
+
+def _until(r: Reason) -> str:
+    if not r.until_us:
+        return ""
+    return f" until {when(datetime.fromtimestamp(r.until_us / US_PER_S, UTC).isoformat())}"
+
+
+def _by(r: Reason) -> str:
+    return f" ({r.who})" if r.who else ""
+
+
+_C = ReasonCode
+SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
+    _C.UNKNOWN_ACCELERATOR: lambda r: (
+        f"No pool of this fleet has {r.accelerator or 'that accelerator'}; choose one that `dualtrack fleet` lists."
+    ),
+    _C.EXCEEDS_FLEET: lambda r: (
+        f"It asks for {_what(r, r.need)} and the whole fleet has {r.have}; ask for at most {r.have}."
+    ),
+    _C.EXCEEDS_CELL: lambda r: (
+        f"It asks for {_what(r, r.need)}, no cell has more than {r.have}, and a gang never spans cells; "
+        f"ask for at most {r.have}."
+    ),
+    _C.EXCEEDS_NODE: lambda r: (
+        f"One node would have to give {r.need}{_on(r)} of its CPU, memory or devices and the largest has {r.have}; "
+        "lower per_device or the count."
+    ),
+    _C.EXCEEDS_DOMAIN: lambda r: (
+        f"It requires {_what(r, r.need)} within one node or domain and the largest has {r.have}; "
+        "prefer the topology instead of requiring it."
+    ),
+    _C.GRANULARITY: lambda r: (
+        f"The vendor's tools cannot grant {_what(r, r.need)} of a node; ask for a count that they can."
+    ),
+    _C.MEMORY_FLOOR: lambda r: (
+        f"The model does not fit into {_what(r, r.have)}; it takes at least {r.need}."
+        if r.need
+        else f"The model does not fit into that many devices{_on(r)}; ask for more of them."
+    ),
+    _C.NO_RATE: lambda r: (
+        f"Nothing is known of its speed{_on(r)}; state one under workload.measured, or choose another accelerator."
+    ),
+    _C.BELOW_MIN_EFFICIENCY: lambda r: (
+        f"{_what(r, r.need)} would run below its min_efficiency; ask for fewer devices or lower the bound."
+    ),
+    _C.NO_ADAPTER: lambda r: (
+        f"No backend can run work{_on(r)}; choose another accelerator, or install the vendor's adapter."
+    ),
+    _C.MOVE_NOT_ALLOWED: lambda r: (
+        f"It has progress on another device and its `moves` forbid going on{_on(r)}; allow the move, or wait there."
+    ),
+    _C.CHECKPOINT_NOT_PORTABLE: lambda r: (
+        f"Its checkpoint cannot be resumed{_on(r)}; set checkpoint.portable once the script can."
+    ),
+    _C.QUOTA_ZERO: lambda r: (
+        f"The tenant{_by(r)} has no quota for {r.accelerator or 'it'}; ask for quota, or choose what "
+        "`dualtrack quota` lists."
+    ),
+    _C.EXCEEDS_QUOTA: lambda r: (
+        f"It asks for {_what(r, r.need)} and the whole quota of the tenant{_by(r)} is {r.have}; ask for at most "
+        f"{r.have}, or for more quota."
+    ),
+    _C.USER_LIMIT_EXCEEDED: lambda r: (
+        f"It asks for {devices(r.need)} and one user{_by(r)} may hold {r.have}; ask for at most {r.have}."
+    ),
+    _C.LABELS_EXCLUDE: lambda r: (
+        f"The rules on its labels leave no node{_on(r)}{_by(r)}; correct the labels, or ask the operator."
+    ),
+    _C.DEADLINE_MISSED: lambda r: (
+        f"It cannot finish{_on(r)} before its deadline any more; move the deadline with `dualtrack update`."
+    ),
+    _C.SUSPENDED: lambda _: "It is suspended; `dualtrack resume` lets it go on.",
+    _C.DEPENDENCY: lambda r: f"It waits for {r.who or 'another job'} to end as its `after` says.",
+    _C.ARRAY_LIMIT: lambda r: (
+        f"{r.have or 'As many'} members of its array run, which is its max_running; it follows when one ends."
+    ),
+    _C.BACKOFF: lambda r: f"Its last attempt failed and it waits{_until(r)} before the next one.",
+    _C.AFTER_WAIT: lambda r: f"This option{_on(r)} stays closed by its after_wait{_until(r)}.",
+    _C.QUOTA_IN_USE: lambda r: (
+        f"It needs {_what(r, r.need)} and {r.have} of the tenant's quota{_by(r)} is free; it starts as jobs end."
+    ),
+    _C.USER_LIMIT_IN_USE: lambda r: (
+        f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
+    ),
+    _C.BEHIND_IN_QUEUE: lambda r: (
+        f"{r.who or 'An earlier job'} goes first on what is idle{_on(r)}; it follows, or raise its priority."
+    ),
+    _C.NO_ROOM: lambda r: (
+        f"It needs {_what(r, r.need)} and {r.have} {'is' if r.have == 1 else 'are'} idle; it starts when more are free."
+    ),
+    _C.FRAGMENTED: lambda r: (
+        f"{r.have} {r.accelerator or 'devices'} are idle but lie on nodes where a gang of {r.need} does not fit; "
+        "ask for a smaller count, or wait for neighbours to end."
+    ),
+    _C.NODES_UNAVAILABLE: lambda r: (
+        f"It would fit but for nodes{_on(r)} that are cordoned, draining or down{_by(r)}; it starts when they are back."
+    ),
+    _C.WAITING_FOR_PREEMPTED: lambda r: (
+        f"Jobs{_by(r)} are leaving to make room{_on(r)}; it starts when they have gone{_until(r)}."
+    ),
+    _C.CELL_UNREACHABLE: lambda r: (
+        f"The executor of cell {r.who or 'this cell'} does not answer; it starts when the executor is back."
+    ),
+    _C.OBSERVING: lambda _: (
+        "The service decides but does not act, and would start it now; run it with --mode enforce to act."
+    ),
+    _C.NOT_EVALUATED: lambda _: "The scheduler has not looked at it yet; ask again in a moment.",
+}
+"""By code, in the order of the codes."""
+
+
+def sentence(reason: Reason) -> str:
+    """What blocks, by how much and what to do, in one sentence."""
+    return SENTENCES[reason.code](reason)
+
+
+def short(reason: Mapping[str, Any] | None) -> str:
+    """The code with its amounts, for a column: `no_room h200 8>2`."""
+    if not reason:
+        return ""
+    parts = [reason["code"], reason.get("accelerator", "")]
+    if reason.get("need"):
+        parts.append(f"{reason['need']}>{reason.get('have', 0)}")
+    elif reason.get("who"):
+        parts.append(reason["who"])
+    return " ".join(part for part in parts if part)
+
+
+def reason_of(view: Mapping[str, Any]) -> Reason:
+    """The reason in an answer of the service."""
+    until = view.get("until")
+    return Reason(
+        code=ReasonCode(view["code"]),
+        accelerator=view.get("accelerator", ""),
+        need=view.get("need", 0),
+        have=view.get("have", 0),
+        who=view.get("who", ""),
+        until_us=round(datetime.fromisoformat(until).timestamp() * US_PER_S) if until else 0,
+    )
+
+
+def is_for_ever(view: Mapping[str, Any]) -> bool:
+    return ReasonCode(view["code"]) in FOR_EVER

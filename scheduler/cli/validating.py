@@ -1,0 +1,46 @@
+"""The verbs `validate` and `version`: what needs no service."""
+
+from typing import Annotated
+
+import typer
+
+from scheduler.cli.output import Format, complain, document, say
+from scheduler.cli.selection import FormatOption
+
+__all__ = ["register"]
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(help="Files of any kind")], output: FormatOption = Format.TABLE
+) -> None:
+    """Check files of any kind. Exit code 2 if one of them is wrong; each wrong one is told of in one line."""
+    from scheduler.config import load_any, load_catalog
+    from scheduler.errors import ConfigError
+
+    catalog = load_catalog()
+    found = []
+    for file in files:
+        try:
+            kind, _ = load_any(file, catalog)
+        except ConfigError as error:
+            complain(f"error: {error}")
+            found.append({"file": file, "valid": False, "kind": "", "problem": str(error)})
+        else:
+            found.append({"file": file, "valid": True, "kind": str(kind), "problem": ""})
+    if not document(found, output):
+        for row in found:
+            if row["valid"]:
+                say(str(row["file"]) if output is Format.NAME else f"{row['file']}: a valid {row['kind']} file")
+    raise typer.Exit(0 if all(row["valid"] for row in found) else 2)
+
+
+def version() -> None:
+    """The version of dualtrack."""
+    from scheduler import __version__
+
+    say(f"dualtrack {__version__}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("validate")(validate)
+    app.command("version")(version)

@@ -1,0 +1,92 @@
+"""From file names to the configuration in force: short names mean shipped files, anything else is a path."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from scheduler.config import load_catalog, load_cluster, load_policy, load_rules, load_tenants, shipped, shipped_names
+from scheduler.errors import ConfigError
+from scheduler.model.accelerators import Catalog
+from scheduler.model.cluster import Cluster
+from scheduler.model.events import Configured
+from scheduler.model.policy import Policy
+from scheduler.model.rules import Rules
+from scheduler.model.tenants import Tenant, Tenants
+from scheduler.placement import STRATEGIES
+from scheduler.policies import POLICIES
+
+__all__ = ["DEFAULT_TENANT", "Sources", "configured", "file_of"]
+
+T = TypeVar("T")
+
+DEFAULT_TENANT: Final = "default"
+"""The only tenant where no file lists any, and the one of jobs that name none."""
+
+_FALLBACK: Final = Tenants(tenants=(Tenant(name=DEFAULT_TENANT),))
+
+
+class Sources(Struct, frozen=True, kw_only=True):
+    """Files or shipped names; empty ones take a default. `executor` overrides that of every cell."""
+
+    cluster: str
+    tenants: str = ""
+    rules: str = ""
+    policy: str = ""
+    placement: str = ""
+    executor: str = ""
+
+
+def file_of(kind: str, name: str) -> Path:
+    """The file that `name` means. Raises ConfigError that names the nearest shipped one."""
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or "/" in name or path.is_file():
+        return path
+    return shipped(kind, name)
+
+
+def configured(sources: Sources) -> Configured:
+    """Everything that the files say, checked against each other. Raises ConfigError."""
+    catalog = load_catalog()
+    cluster = load_cluster(file_of("cluster", sources.cluster), catalog)
+    if sources.executor:
+        cells = tuple(msgspec.structs.replace(cell, executor=sources.executor) for cell in cluster.cells)
+        cluster = msgspec.structs.replace(cluster, cells=cells)
+    return Configured(
+        catalog=catalog,
+        cluster=cluster,
+        tenants=_tenants(sources, cluster, catalog),
+        rules=_loaded("rules", sources.rules, load_rules) or Rules(),
+        policy=_policy(sources, cluster),
+    )
+
+
+def _loaded(kind: str, name: str, load: Callable[[Path], T]) -> T | None:
+    return load(file_of(kind, name)) if name else None
+
+
+def _tenants(sources: Sources, cluster: Cluster, catalog: Catalog) -> Tenants:
+    """The named file, else the shipped one that belongs to the cluster, else one tenant without limits."""
+    name = sources.tenants or (cluster.name if cluster.name in shipped_names("tenants") else "")
+    return load_tenants(file_of("tenants", name), catalog) if name else _FALLBACK
+
+
+def _policy(sources: Sources, cluster: Cluster) -> Policy:
+    """The named file or policy, else the shipped one that belongs to the cluster, else the default."""
+    known = shipped_names("policy")
+    name = sources.policy or (cluster.name if cluster.name in known else "")
+    if not name:
+        policy = Policy()
+    elif name in POLICIES and name not in known:
+        policy = Policy(name=name)
+    else:
+        policy = load_policy(file_of("policy", name))
+    if sources.placement:
+        policy = msgspec.structs.replace(policy, placement=sources.placement)
+    if policy.name not in POLICIES:
+        raise ConfigError(f"no policy is called {policy.name[:60]!r}", f"use one of {', '.join(POLICIES)}")
+    if policy.placement not in STRATEGIES:
+        raise ConfigError(f"no placement is called {policy.placement[:60]!r}", f"use one of {', '.join(STRATEGIES)}")
+    return policy

@@ -1,0 +1,255 @@
+"""The fleet, the quota tree, the rules and the account of use as plain values, and the gauges of one scrape."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
+from scheduler.model.accelerators import Track
+from scheduler.model.cluster import NodeState
+from scheduler.model.lifecycle import JobState
+from scheduler.model.units import US_PER_S
+from scheduler.quota import UNLIMITED, TenantTree
+from scheduler.quota.tree import COMPUTE_UNITS, family_resource
+from scheduler.service.metrics import Gauges, count_jobs
+
+__all__ = ["device_counts", "domestic_share", "fleet_view", "gauges", "rules_view", "tenants_view", "usage_view"]
+
+View = dict[str, Any]
+MAX_NODES_SHOWN = 2_000
+"""Nodes that one answer lists; of a larger fleet it lists those that are not plainly ready."""
+
+
+def fleet_view(state: State) -> View:
+    """Cells, pools and nodes with their devices by use: used, idle, foreign or unavailable."""
+    uses = _node_uses(state)
+    cluster = state.config.cluster
+    return {
+        "cluster": cluster.name,
+        "emulated": any(pool.emulated for pool in cluster.pools),
+        "cells": [
+            {
+                "name": cell.name,
+                "executor": cell.executor,
+                "site": cell.site,
+                "entity": cell.entity,
+                "reachable": bool(state.room.reachable[index]),
+                "devices": sum(pool.nodes * pool.devices_per_node for pool in cell.pools),
+            }
+            for index, cell in enumerate(cluster.cells)
+        ],
+        "pools": _pools(state, uses),
+        "nodes": _nodes(state, uses),
+    }
+
+
+def _node_uses(state: State) -> dict[str, NDArray[np.int64]]:
+    """int64[nodes] for each use; the four sum to the devices of the node."""
+    room, fleet = state.room, state.fleet
+    total = np.bitwise_count(fleet.devices).astype(np.int64)
+    free = np.bitwise_count(room.free).astype(np.int64)
+    foreign = np.bitwise_count(room.foreign).astype(np.int64)
+    usable = room.usable_at()
+    return {
+        "used": total - free - foreign,
+        "idle": np.where(usable, free, 0),
+        "foreign": foreign,
+        "unavailable": np.where(usable, 0, free),
+    }
+
+
+def _pools(state: State, uses: Mapping[str, NDArray[np.int64]]) -> list[View]:
+    found = []
+    first = 0
+    for cell in state.config.cluster.cells:
+        for pool in cell.pools:
+            span = slice(first, first + pool.nodes)
+            first += pool.nodes
+            states = (
+                [str(state.room.state_of(node)) for node in range(span.start, span.stop)] if pool.nodes <= 64 else []
+            )
+            found.append(
+                {
+                    "name": pool.name,
+                    "cell": cell.name,
+                    "accelerator": pool.accelerator,
+                    "track": _track(state, pool.accelerator, pool.track),
+                    "emulated": pool.emulated,
+                    "nodes": pool.nodes,
+                    "devices_per_node": pool.devices_per_node,
+                    "devices": pool.nodes * pool.devices_per_node,
+                    **{use: int(column[span].sum()) for use, column in uses.items()},
+                    "not_ready": sum(s != NodeState.READY for s in states) if states else _not_ready(state, span),
+                    "labels": dict(pool.labels),
+                    "lot": pool.lot,
+                }
+            )
+    return found
+
+
+def _not_ready(state: State, span: slice) -> int:
+    return int((state.room.state[span] != 0).sum())
+
+
+def _track(state: State, accelerator: str, override: Track | None) -> str:
+    known = state.config.catalog.get(accelerator)
+    return str(override or (known.track if known else ""))
+
+
+def _nodes(state: State, uses: Mapping[str, NDArray[np.int64]]) -> list[View]:
+    holders = _holders(state)
+    count = len(state.fleet.pool)
+    every = count <= MAX_NODES_SHOWN
+    shown = range(count) if every else [int(n) for n in np.flatnonzero(state.room.state != 0)[:MAX_NODES_SHOWN]]
+    cluster, fleet = state.config.cluster, state.fleet
+    return [
+        {
+            "name": cluster.node_name(node),
+            "cell": fleet.cells[fleet.cell[node]],
+            "accelerator": fleet.accelerators[fleet.accelerator[node]],
+            "emulated": fleet.pools[fleet.pool[node]].emulated,
+            "state": str(state.room.state_of(node)),
+            "devices": int(fleet.devices[node]).bit_count(),
+            **{use: int(column[node]) for use, column in uses.items()},
+            "jobs": holders.get(node, []),
+        }
+        for node in shown
+    ]
+
+
+def _holders(state: State) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for job in state.holding():
+        if job.attempt is not None:
+            for node in sorted({grant.node for grant in job.attempt.allocation.grants}):
+                found.setdefault(node, []).append(job.id)
+    return found
+
+
+def device_counts(state: State) -> dict[tuple[str, str, str], int]:
+    """Devices by cell, accelerator and use."""
+    found: dict[tuple[str, str, str], int] = {}
+    for pool in _pools(state, _node_uses(state)):
+        for use in ("used", "idle", "foreign", "unavailable"):
+            key = (pool["cell"], pool["accelerator"], use)
+            found[key] = found.get(key, 0) + pool[use]
+    return found
+
+
+def domestic_share(state: State) -> float:
+    """Domestic devices over all installed devices; 0 for an empty fleet."""
+    total = state.config.cluster.device_count()
+    domestic = sum(
+        pool.nodes * pool.devices_per_node
+        for pool in state.config.cluster.pools
+        if _track(state, pool.accelerator, pool.track) == Track.DOMESTIC
+    )
+    return domestic / total if total else 0.0
+
+
+def tenants_view(state: State, visible: Callable[[str], bool]) -> list[View]:
+    """Every tenant with its quota: the limit, what it and its children hold, and what is left."""
+    tree = state.tree
+    waiting: dict[str, int] = {}
+    running: dict[str, int] = {}
+    for number in state.active:
+        job = state.jobs[number]
+        counted = waiting if job.state is JobState.WAITING else running
+        counted[job.spec.tenant] = counted.get(job.spec.tenant, 0) + 1
+    found = []
+    for tenant in state.config.tenants.tenants:
+        if not visible(tenant.name):
+            continue
+        row = tree.index[tenant.name]
+        quotas = []
+        for quota in tenant.quotas:
+            column = _column(tree, quota.resource)
+            limit = None if column is None else int(tree.limit[row, column])
+            quotas.append(
+                {
+                    "resource": quota.resource,
+                    "nominal": quota.nominal,
+                    "limit": None if limit is None or limit >= UNLIMITED else limit,
+                    "used": 0 if column is None else int(state.ledger.used[row, column]),
+                    "ceiling": quota.ceiling,
+                }
+            )
+        found.append(
+            {
+                "name": tenant.name,
+                "parent": tenant.parent,
+                "weight": tenant.weight,
+                "waiting": waiting.get(tenant.name, 0),
+                "running": running.get(tenant.name, 0),
+                "quotas": quotas,
+            }
+        )
+    return found
+
+
+def _column(tree: TenantTree, resource: str) -> int | None:
+    """The resource's column; a family may be named without its prefix."""
+    return tree.resource_index.get(resource, tree.resource_index.get(family_resource(resource)))
+
+
+def rules_view(state: State) -> View:
+    """The rules as they were read, and the measure that is known already."""
+    rules: View = msgspec.to_builtins(state.config.rules)
+    return {**rules, "measured": {"domestic_installed_devices": round(domestic_share(state), 6)}}
+
+
+def usage_view(
+    state: State, by: Sequence[str], since_us: int, until_us: int, visible: Callable[[str], bool]
+) -> list[View]:
+    """Device-hours and compute-unit-hours held between two times, by tenant, user and accelerator."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for job in state.jobs:
+        if visible(job.spec.tenant):
+            _add_usage(found, job, by, since_us, until_us)
+    return [
+        {**dict(zip(by, key, strict=True)), "device_hours": round(device, 6), "compute_unit_hours": round(units, 6)}
+        for key, (device, units) in sorted(found.items())
+    ]
+
+
+def _add_usage(
+    found: dict[tuple[str, ...], list[float]], job: JobRecord, by: Sequence[str], since_us: int, until_us: int
+) -> None:
+    for attempt in job.attempts:
+        end_us = until_us if attempt.ended_us is None else min(attempt.ended_us, until_us)
+        hours = max(0, end_us - max(attempt.allocated_us, since_us)) / (3_600 * US_PER_S)
+        whole = sum(part.count for part in attempt.allocation.chosen)
+        for part in attempt.allocation.chosen:
+            about = {"tenant": job.spec.tenant, "user": job.actor.user, "accelerator": part.accelerator}
+            account = found.setdefault(tuple(about[name] for name in by), [0.0, 0.0])
+            account[0] += hours * part.count
+            # The charge was frozen for the whole allocation: roles share it by their devices.
+            account[1] += hours * attempt.allocation.charge / 1_000 * (part.count / whole if whole else 0.0)
+
+
+def gauges(state: State) -> Gauges:
+    """Everything that one scrape shows, counted once."""
+    quota: dict[tuple[str, str, str], int] = {}
+    for tenant in tenants_view(state, lambda _: True):
+        for row in tenant["quotas"]:
+            if row["resource"] in (COMPUTE_UNITS, "money"):
+                continue  # not devices
+            quota[tenant["name"], row["resource"], "nominal"] = row["nominal"]
+            quota[tenant["name"], row["resource"], "used"] = row["used"]
+    reasons: dict[str, int] = {}
+    for number in state.active:
+        job = state.jobs[number]
+        if job.state is JobState.WAITING and job.reason is not None:
+            reasons[str(job.reason.code)] = reasons.get(str(job.reason.code), 0) + 1
+    return Gauges(
+        jobs=count_jobs(state.jobs),
+        devices=device_counts(state),
+        quota=quota,
+        reasons=reasons,
+        executors={cell: bool(state.room.reachable[i]) for i, cell in enumerate(state.fleet.cells)},
+        domestic=domestic_share(state),
+    )

@@ -1,0 +1,244 @@
+"""The API of jobs: enter, list, look at, act on."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from scheduler.config import decode_job
+from scheduler.engine import intake
+from scheduler.engine.explain import explain
+from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
+from scheduler.errors import ConfigError, ConflictError, NotFoundError, UnavailableError, UsageError
+from scheduler.model.events import Actor, JobAction, JobUpdated
+from scheduler.model.jobs import Job
+from scheduler.model.lifecycle import JobState
+from scheduler.model.units import US_PER_S
+from scheduler.service.desk import Body, Desk, allow, decoded, desk_of, find_job
+from scheduler.service.identity import Identity, Permission, actor_of, require, sees
+from scheduler.service.loop import Proposal
+from scheduler.service.reports import options_view
+from scheduler.service.views import View, job_view, matches, reason_view, summary_view
+
+__all__ = ["job_of", "router"]
+
+router = APIRouter(prefix="/v1")
+
+MAX_PAGE: Final = 500
+MAX_KEY: Final = 128
+_JSON: Final = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+Caller = Annotated[Identity, Depends(allow(Permission.READ))]
+Submitter = Annotated[Identity, Depends(allow(Permission.SUBMIT))]
+Doer = Annotated[Identity, Depends(allow(Permission.ACT))]
+TheDesk = Annotated[Desk, Depends(desk_of)]
+Bytes = Annotated[bytes, Body]
+
+
+def job_of(body: bytes, identity: Identity) -> tuple[Job, Actor, str]:
+    """The job of a body, who enters it, and the digest that tells one body from another."""
+    values = decoded(body)
+    job = decode_job(values)
+    actor = actor_of(identity, job.tenant)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return msgspec.structs.replace(job, tenant=actor.tenant), actor, digest
+
+
+@router.post("/jobs", status_code=201, openapi_extra=_JSON)
+def submit(
+    desk: TheDesk, identity: Submitter, body: Bytes, idempotency_key: Annotated[str, Header()] = ""
+) -> dict[str, list[View]]:
+    """Enter a job, as a job file has it. The same key with the same body again enters nothing and answers alike."""
+    if len(idempotency_key) > MAX_KEY or not idempotency_key.isascii():
+        raise UsageError(f"an Idempotency-Key is at most {MAX_KEY} ASCII characters", "draw a shorter one")
+    job, actor, digest = job_of(body, identity)
+
+    def change(state: State, now_us: int) -> Proposal:
+        events = intake.submission(state, job, actor, desk.new_id, now_us, idempotency_key, digest)
+        numbers = [e.job for e in events] or list(intake.existing_for_key(state, actor, idempotency_key))
+        return Proposal(events, lambda s: [job_view(s, s.jobs[n], desk.clock.now_us()) for n in numbers])
+
+    return {"items": desk.loop.change(change)}
+
+
+@router.get("/jobs")
+def list_jobs(
+    desk: TheDesk, identity: Caller, state: str = "", tenant: str = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100, after: str = "",
+    label: Annotated[list[str], Query()] = [],  # noqa: B006  never changed; FastAPI takes defaults from here
+) -> dict[str, Any]:  # fmt: skip
+    """Jobs in the order of their acceptance. `state` takes several, joined by commas, and `live` for all not ended."""
+    wanted = _states(state)
+
+    def question(found: State) -> dict[str, Any]:
+        first = found.by_id[after] + 1 if after in found.by_id else 0
+        if after and not first:
+            raise NotFoundError(f"no job {after[:80]!r} to list after", "begin without `after`")
+        now_us = desk.clock.now_us()
+        items: list[View] = []
+        for job in found.jobs[first:]:
+            visible = sees(identity, job.spec.tenant) and _within(job.spec.tenant, tenant)
+            if not visible or (wanted and job.state not in wanted):
+                continue
+            view = summary_view(found, job, now_us, desk.forecaster.expected(job.number))
+            if matches(view, label):
+                items.append(view)
+            if len(items) > limit:
+                break
+        more = len(items) > limit
+        return {"items": items[:limit], "next": items[limit - 1]["id"] if more else None}
+
+    return desk.loop.ask(question)
+
+
+def _states(text: str) -> frozenset[JobState]:
+    names = [name for name in text.split(",") if name]
+    found: set[JobState] = set()
+    for name in names:
+        if name == "live":
+            found |= {s for s in JobState if s not in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)}
+        elif name in {s.value for s in JobState}:
+            found.add(JobState(name))
+        else:
+            raise UsageError(f"{name[:40]!r} is not a state", f"use live or some of {', '.join(JobState)}")
+    return frozenset(found)
+
+
+def _within(tenant: str, wanted: str) -> bool:
+    return not wanted or tenant == wanted or tenant.startswith(wanted + "/")
+
+
+@router.get("/jobs/{job}")
+def get_job(desk: TheDesk, identity: Caller, job: str) -> View:
+    """One job by id, unambiguous prefix or unambiguous name."""
+
+    def question(state: State) -> View:
+        found = find_job(state, job, identity)
+        return job_view(state, found, desk.clock.now_us(), desk.forecaster.expected(found.number))
+
+    return desk.loop.ask(question)
+
+
+@router.get("/jobs/{job}/reasons")
+def get_reasons(desk: TheDesk, identity: Caller, job: str) -> View:
+    """Why it waits, for each of its options: everything that blocks it, by how much, for ever or not now."""
+
+    def question(state: State) -> View:
+        found = find_job(state, job, identity)
+        now_us = desk.clock.now_us()
+        waiting = found.state is JobState.WAITING
+        return {
+            **summary_view(state, found, now_us, desk.forecaster.expected(found.number)),
+            "reason": reason_view(found.reason) if waiting else None,
+            "options": options_view(explain(state, found.number, now_us)) if waiting else [],
+        }
+
+    return desk.loop.ask(question)
+
+
+def _act(desk: Desk, identity: Identity, reference: str, action: JobAction) -> View:
+    def change(state: State, now_us: int) -> Proposal:
+        job = _own(state, reference, identity)
+        actor = Actor(identity.user, identity.tenant or job.spec.tenant, True)
+        events = tuple(intake.action(state, member, action, actor) for member in _members(state, job, reference))
+        return Proposal(events, lambda s: summary_view(s, s.jobs[job.number], desk.clock.now_us()))
+
+    view: View = desk.loop.change(change)
+    return view
+
+
+def _members(state: State, job: JobRecord, reference: str) -> list[JobRecord]:
+    """The job itself; the name of an array means all its members that have not ended."""
+    if job.array is None or reference != job.spec.name or job.spec.array is None:
+        return [job]
+    first, size = job.array.head, job.spec.array.last - job.spec.array.first + 1
+    return [member for member in state.jobs[first : first + size] if not member.terminal]
+
+
+def _own(state: State, reference: str, identity: Identity) -> JobRecord:
+    """A job that the caller may act on: their own, or any that they see where the role allows."""
+    job = find_job(state, reference, identity)
+    if job.actor.user != identity.user:
+        require(identity, Permission.ACT_ANY)
+    return job
+
+
+@router.post("/jobs/{job}/cancel")
+def cancel(desk: TheDesk, identity: Doer, job: str) -> View:
+    """End it for good; what runs gets notice."""
+    return _act(desk, identity, job, JobAction.CANCEL)
+
+
+@router.post("/jobs/{job}/suspend")
+def suspend(desk: TheDesk, identity: Doer, job: str) -> View:
+    """Hold it back until it is resumed; what runs gets notice and keeps its checkpoint."""
+    return _act(desk, identity, job, JobAction.SUSPEND)
+
+
+@router.post("/jobs/{job}/resume")
+def resume(desk: TheDesk, identity: Doer, job: str) -> View:
+    """Let a suspended job wait for its turn again."""
+    return _act(desk, identity, job, JobAction.RESUME)
+
+
+@router.post("/jobs/{job}/requeue")
+def requeue(desk: TheDesk, identity: Doer, job: str) -> View:
+    """Stop the running attempt and wait for another."""
+    return _act(desk, identity, job, JobAction.REQUEUE)
+
+
+class Changes(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be changed of a live job; times in seconds, the deadline in microseconds since the Unix epoch."""
+
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    time_limit_s: Annotated[float, msgspec.Meta(gt=0, le=3.2e9)] | None = None
+    deadline_us: Annotated[int, msgspec.Meta(gt=0, le=2**61)] | None = None
+
+
+@router.patch("/jobs/{job}", openapi_extra=_JSON)
+def update(desk: TheDesk, identity: Doer, job: str, body: Bytes) -> View:
+    """Change priority, time limit or deadline of a live job."""
+    try:
+        changes = msgspec.convert(decoded(body), Changes)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error), "priority is 0 to 1000, time_limit_s a positive number") from error
+    if changes == Changes():
+        raise UsageError("nothing to change", "give priority, time_limit_s or deadline_us")
+
+    def change(state: State, now_us: int) -> Proposal:
+        found = _own(state, job, identity)
+        if found.terminal:
+            raise ConflictError(f"job {found.id} has ended", "submit it again instead")
+        actor = Actor(identity.user, identity.tenant or found.spec.tenant, True)
+        limit_us = None if changes.time_limit_s is None else round(changes.time_limit_s * US_PER_S)
+        event = JobUpdated(found.number, actor, changes.priority, limit_us, changes.deadline_us)
+        return Proposal((event,), lambda s: summary_view(s, s.jobs[found.number], desk.clock.now_us()))
+
+    view: View = desk.loop.change(change)
+    return view
+
+
+@router.get("/jobs/{job}/logs", response_class=Response)
+def logs(
+    desk: TheDesk, identity: Caller, job: str, attempt: int | None = None, rank: int | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> Response:  # fmt: skip
+    """Output from byte `offset`, at most 1 MiB; the header X-Dualtrack-Ended is 1 once no more will come."""
+
+    def question(state: State) -> tuple[str, str, int, bool]:
+        found = find_job(state, job, identity)
+        runs = [a for a in found.attempts if attempt is None or a.n == attempt]
+        if not runs:
+            raise NotFoundError(f"job {found.id} has no such attempt yet", "`dualtrack why` tells why it waits")
+        return found.id, runs[-1].cell, runs[-1].n, runs[-1].ended_us is not None
+
+    job_id, cell, number, ended = desk.loop.ask(question)
+    link = desk.loop.link(cell)
+    if link is None:
+        raise UnavailableError(f"the cell {cell} is not part of this service any more", "look on its nodes")
+    data = link.logs((job_id, number), rank, offset)
+    headers = {"X-Dualtrack-Ended": "1" if ended else "0", "X-Dualtrack-Attempt": str(number)}
+    return Response(data, media_type="application/octet-stream", headers=headers)
