@@ -94,7 +94,9 @@ class Rows:
         return JobRows(tuple(rows), tuple(excluded))
 
     def _shape(self, job: Job) -> tuple[OptionSet, tuple[tuple[int, JobOption, tuple[Demand, ...]], ...]]:
-        key = self._encoder.encode((job.type, [r.resources for r in job.roles], job.work, job.service))
+        work = job.work
+        speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
+        key = self._encoder.encode((job.type, [r.resources for r in job.roles], speed, job.service))
         found = self._shapes.get(key)
         if found is None:
             options = expand(job, self.fleet.catalog, self.fleet.present)

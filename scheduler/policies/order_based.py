@@ -6,7 +6,7 @@ so that a stream of small jobs never starves a large gang. A job that only a quo
 
 import numpy as np
 
-from scheduler.policies.problem import NONE, Choice, Int, Problem
+from scheduler.policies.problem import NONE, Choice, Flag, Int, Problem
 
 __all__ = ["fifo_best_type", "priority"]
 
@@ -23,6 +23,10 @@ def priority(problem: Problem) -> Choice:
     waiting = problem.current == NONE
     order = np.lexsort((problem.number, waiting, -problem.priority, problem.job_class))
     return _Walk(problem, preemptive=True).over(order)
+
+
+WORTH_SUMMING = 16
+"""So many holders in a row are cheaper to sum in arrays than to look at one by one."""
 
 
 class _Walk:
@@ -45,22 +49,51 @@ class _Walk:
         problem = self.problem
         keeps = problem.pinned | ((problem.current != NONE) & ~(problem.displaceable & self.preemptive))
         shrinks = problem.elastic & problem.resizable & (problem.current != NONE)
-        for job in np.flatnonzero(keeps & ~shrinks).tolist():
-            self._take(job, self._current[job])
+        self._take_all(np.flatnonzero(keeps & ~shrinks))
         for job in np.flatnonzero(keeps & shrinks).tolist():
             self._take(job, self._siblings(job, self._current[job])[0])
-        for job in order.tolist():
-            if self.option[job] != NONE:
+        for group in self._groups(order, shrinks):
+            if len(group) >= WORTH_SUMMING and self._fit_together(group):
+                self._take_all(group)
                 continue
-            if self._current[job] != NONE:
-                self._keep(job, bool(shrinks[job]))
-            else:
-                self._start(job)
+            for job in group.tolist():
+                if self._current[job] != NONE:
+                    self._keep(job, bool(shrinks[job]))
+                else:
+                    self._start(job)
         grows = problem.elastic & (shrinks | (problem.current == NONE))
         for job in order.tolist():
             if grows[job] and self.option[job] != NONE:
                 self._grow(job)
         return Choice(self.option, order, self.blocked_by, {})
+
+    def _groups(self, order: Int, shrinks: Flag) -> list[Int]:
+        """Jobs without an option yet, in order, cut where holders that keep their size and all others meet."""
+        undecided = order[self.option[order] == NONE]
+        holds = (self.problem.current[undecided] != NONE) & ~shrinks[undecided]
+        return np.split(undecided, np.flatnonzero(np.diff(holds)) + 1)
+
+    def _sum_held(self, jobs: Int) -> Int:
+        """int64[rows]: what the current options of `jobs` take together."""
+        problem, options = self.problem, self.problem.current[jobs]
+        first = problem.use_ptr[options]
+        count = problem.use_ptr[options + 1] - first
+        past = np.cumsum(count)
+        index = np.repeat(first - past + count, count) + np.arange(count.sum())
+        total = np.bincount(problem.use_row[index], weights=problem.use_amount[index], minlength=len(self.left))
+        return total.astype(np.int64)
+
+    def _fit_together(self, jobs: Int) -> bool:
+        """Whether all of `jobs` hold an option and may keep it: if the sum fits, so does each in its turn."""
+        if (self.problem.current[jobs] == NONE).any() or self.problem.resizable[jobs].any():
+            return False
+        needed = self._sum_held(jobs)
+        return bool((needed <= np.maximum(self.left, 0))[needed > 0].all())
+
+    def _take_all(self, jobs: Int) -> None:
+        if len(jobs):
+            self.left = (np.array(self.left) - self._sum_held(jobs)).tolist()
+            self.option[jobs] = self.problem.current[jobs]
 
     def _uses(self, option: int) -> list[tuple[int, int]]:
         span = slice(self._use_ptr[option], self._use_ptr[option + 1])
