@@ -1,0 +1,90 @@
+"""The executor of a cell on Ray, as the scheduler holds it: requests are prepared here and sent by the gateway."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from backends.executors.ray.cluster import RayHandle
+from backends.executors.ray.connection import Connection
+from backends.executors.ray.request import RayRequest, prepare
+from backends.executors.ray.wire import GatewaySettings, List, Logs, Reports, Send
+from scheduler.errors import DeviceError, ExecutorError
+from scheduler.model.commands import Release, Start, Stop
+from scheduler.ports import AttemptKey, AttemptStatus, Report
+
+__all__ = ["RayExecutor"]
+
+JOIN_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # longer than the gateway's own limits together, so that it can undo and tell
+CALL_TIMEOUT_S = 60.0
+
+
+class RayExecutor:
+    """Implements `scheduler.ports.Executor`. One per cell and home; `root` keeps what the cell's attempts have told.
+
+    A gateway that has gone or no longer answers is replaced at the next call.
+    """
+
+    def __init__(self, handle: RayHandle, root: Path, *, memory_scale: float = 1.0) -> None:
+        self.handle = handle
+        self.root = root
+        self._memory_scale = memory_scale
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def prepare(self, command: Start) -> RayRequest:
+        """What `start` would send, printable. Pure."""
+        return prepare(command, self.handle.namespace, self._memory_scale)
+
+    def start(self, command: Start) -> None:
+        try:
+            request = self.prepare(command)
+        except DeviceError as error:
+            raise ExecutorError(error.problem, error.remedy) from None
+        self.send(request)
+
+    def send(self, request: RayRequest) -> None:
+        """Start every task or none. Older attempts of the job that still run in the cell are killed first."""
+        self._joined().call(Send(request), type(None), START_TIMEOUT_S)
+
+    def stop(self, command: Stop | Release) -> None:
+        self._joined().call(command, type(None), CALL_TIMEOUT_S)
+
+    def list(self) -> tuple[AttemptStatus, ...]:
+        return self._joined().call(List(), tuple[AttemptStatus, ...], CALL_TIMEOUT_S)
+
+    def reports(self, seen: Mapping[AttemptKey, int], wait_s: float) -> tuple[Report, ...]:
+        body = Reports(tuple((job_id, n, seq) for (job_id, n), seq in seen.items()), wait_s)
+        return self._joined().call(body, tuple[Report, ...], wait_s + CALL_TIMEOUT_S)
+
+    def logs(self, key: AttemptKey, rank: int | None = None, offset: int = 0) -> bytes:
+        """As the port says; ranks of a job with several worlds are counted on from task to task."""
+        return self._joined().call(Logs(*key, rank, offset), bytes, CALL_TIMEOUT_S)
+
+    def close(self) -> None:
+        """End the gateway. Actors and their supervisors go on."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _joined(self) -> Connection:
+        with self._lock:
+            if self._connection is None or not self._connection.alive:
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = None
+                self._connection = self._join()
+            return self._connection
+
+    def _join(self) -> Connection:
+        self.handle.check_answers()
+        settings = GatewaySettings(
+            address=self.handle.address,
+            namespace=self.handle.namespace,
+            mirror=str(self.root / "attempts"),
+            node_root=str(self.root / "node"),
+        )
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        env = self.handle.environment()
+        return Connection(settings, env, self.root / "gateway.log", JOIN_TIMEOUT_S)
