@@ -1,14 +1,58 @@
 """From what the service tells of its jobs, nodes and tenants to the demo's record."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from scheduler.cli.demo_record import JobLine, NodeLine, Span, TenantLine
+from scheduler.cli.demo_forecast import Expectation
+from scheduler.cli.demo_play import Played
+from scheduler.cli.demo_record import DemoRecord, JobLine, NodeLine, Span, TenantLine, ranks_at_once
 
-__all__ = ["job_lines", "node_lines", "seconds", "spans_of", "tenant_lines"]
+__all__ = ["job_lines", "node_lines", "recorded", "seconds", "spans_of", "tenant_lines"]
+
+VERSIONS_OF = ("dualtrack", "torch", "ray", "numpy")
 
 View = Mapping[str, Any]
+
+
+def recorded(
+    played: Played,
+    expected: Expectation,
+    fleet: View,
+    tenants: Sequence[View],
+    about: Mapping[str, str],
+    wall_s: float,
+) -> DemoRecord:
+    """Everything together; `about` holds variant, executor, order and machine."""
+    end_s = played.ended_s - played.origin_s
+    nodes = node_lines(fleet)
+    spans = spans_of(played.jobs, nodes, played.origin_s, end_s)
+    lines = job_lines(played.jobs, expected.ends_s, played.origin_s)
+    ends = [line.finished_s for line in lines if line.type != "inference" and line.finished_s is not None]
+    return DemoRecord(
+        versions=_versions(),
+        forecast_makespan_s=expected.makespan_s,
+        makespan_s=max(ends, default=0.0),
+        wall_s=wall_s,
+        rank_starts=sum(span.ranks for span in spans),
+        ranks_at_once=ranks_at_once(spans),
+        jobs=lines,
+        tenants=tenant_lines(tenants, spans),
+        nodes=nodes,
+        spans=spans,
+        requests=played.requests,
+        **about,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS_OF:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def seconds(iso: str | None, origin_s: float) -> float | None:
