@@ -122,7 +122,7 @@ def look(folder: Path) -> Found:
 
 
 def finish(folder: Path, seed: int) -> Found:
-    """A last life, undisturbed: every job ends, none is there twice, no attempt was started twice."""
+    """A last life, undisturbed: every job ends and none is there twice. (The world refuses two attempts at once.)"""
     shell = Shell(folder, seed)
     try:
         shell.run()

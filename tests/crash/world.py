@@ -55,6 +55,8 @@ class World:
         key = (command.job_id, command.attempt)
         if isinstance(command, Start):
             if key not in self.starts:
+                others = [r for (job_id, _), r in self.runs.items() if job_id == command.job_id and r.ends_us > now_us]
+                assert not others, f"attempt {command.attempt} of {command.job_id} starts while another still runs"
                 self.starts[key] = now_us
                 self.runs[key] = _run(command, now_us, self.saved.get(command.job_id, 0.0))
         elif isinstance(command, Release):
