@@ -25,7 +25,7 @@ from scheduler.model.events import AttemptEnded, AttemptProgressed, AttemptStart
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import AttemptKey, AttemptStatus, Executor, Report
 
-__all__ = ["CELL", "ExecutorContract", "ProcessContract", "SLEEPS", "attempt", "release", "stop"]
+__all__ = ["CELL", "ExecutorContract", "ProcessContract", "RankStory", "SLEEPS", "attempt", "release", "stop"]
 
 CELL = "cell-one"
 TIMEOUT_S = 60.0

@@ -21,11 +21,13 @@ class CappedLog:
 
     def write(self, chunk: bytes) -> None:
         head, rest = chunk[: self._room], chunk[self._room :]
-        if head:
-            self._file.write(head)
+        if head and not self._append(head):
+            head, rest = b"", chunk
+            self._room = 0
+        elif head:
             self._room -= len(head)
             if not self._room:
-                self._file.write(b"\n[log limit reached: the end follows when the rank has ended]\n")
+                self._append(b"\n[log limit reached: the end follows when the rank has ended]\n")
         if rest or not self._room:
             self._beyond += len(rest)
             self._tail = (self._tail + rest)[-TAIL_BYTES:]
@@ -41,6 +43,14 @@ class CappedLog:
 
     def close(self) -> None:
         if self._beyond > len(self._tail):
-            self._file.write(b"[%d bytes of output dropped]\n" % (self._beyond - len(self._tail)))
-        self._file.write(bytes(self._tail))
+            self._append(b"[%d bytes of output dropped]\n" % (self._beyond - len(self._tail)))
+        self._append(bytes(self._tail))
         self._file.close()
+
+    def _append(self, content: bytes) -> bool:
+        """A full disk costs output, never the job."""
+        try:
+            self._file.write(content)
+        except OSError:
+            return False
+        return True

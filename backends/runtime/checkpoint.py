@@ -1,8 +1,8 @@
 """Checkpoints that survive crashes, torn files, older attempts and a change of device type or world size.
 
-<path>/<job id>/checkpoint-<attempt>-<step>.pt     tensors on the CPU, loaded with weights_only
-<path>/<job id>/checkpoint-<attempt>-<step>.json   the manifest, written last: without it the file does not count
-<path>/<job id>/fence                              the newest attempt that has opened this place
+checkpoint-<attempt>-<step>.pt     tensors on the CPU, loaded with weights_only
+checkpoint-<attempt>-<step>.json   the manifest, written last: without it the file does not count
+fence                              the newest attempt that has opened this place
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from msgspec import Struct
 from backends.runtime.places import locked, sync_directory, write_atomically
 from scheduler.errors import StaleEpochError
 
-__all__ = ["CheckpointStore", "Manifest"]
+__all__ = ["CheckpointStore", "Manifest", "on_cpu"]
 
 KEPT = 2  # the newest, and one before it in case the newest turns out torn
 NAME = re.compile(r"checkpoint-(\d{1,9})-(\d{1,18})\.json")
@@ -41,8 +41,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 class CheckpointStore:
     """The checkpoints of one job. Opening it as attempt n shuts out every smaller attempt, dead or alive."""
 
-    def __init__(self, path: Path, job_id: str, attempt: int) -> None:
-        self.directory = path / (job_id or "alone")
+    def __init__(self, directory: Path, job_id: str, attempt: int) -> None:
+        self.directory = directory
         self.job_id = job_id
         self.attempt = attempt
 

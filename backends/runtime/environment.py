@@ -9,7 +9,7 @@ import backends
 from backends.runtime.places import TaskPlace
 from backends.runtime.request import TaskRequest
 
-__all__ = ["base_environment", "rank_environment"]
+__all__ = ["base_environment", "checkout", "rank_environment"]
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 REFUSED_PREFIX = "RAY_"  # no rank finds its way to Ray, not even by its own wish

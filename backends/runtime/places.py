@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["AttemptPlace", "TaskPlace", "locked", "write_atomically"]
+__all__ = ["AttemptPlace", "TaskPlace", "locked", "sync_directory", "write_atomically"]
 
 
 class TaskPlace:

@@ -10,7 +10,7 @@ from backends.devices.registry import get_adapter
 from backends.runtime.request import TaskRequest
 from scheduler.model.commands import Start, Task
 
-__all__ = ["LaunchRequest", "lead_index", "prepare"]
+__all__ = ["LaunchRequest", "dies", "emulated_limit_mib", "lead_index", "prepare"]
 
 
 class LaunchRequest(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 from pathlib import Path
@@ -40,6 +41,7 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(rest[0], int(rest[1]), int(rest[3]), int(rest[19]))
 
 
+@functools.cache
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

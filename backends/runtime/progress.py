@@ -29,8 +29,12 @@ class Progress:
 
     def begin(self, done: float) -> None:
         """Start from `done` work units that earlier attempts did and saved."""
-        self.done = self.saved = self._window_done = done
-        self._window_at = self._clock()
+        self.done = self.saved = done
+        self.set_out()
+
+    def set_out(self) -> None:
+        """The first step begins now: what came before, such as building a model, is no part of the rate."""
+        self._window_at, self._window_done = self._clock(), self.done
 
     def tell(self, *, now: bool = False) -> None:
         """Send what has changed, at most ten times a second unless it must be known now."""

@@ -91,15 +91,16 @@ class Rank:
 
     def poll(self) -> bool:
         """Whether the rank runs; its exit code is 128 + n when signal n ended it."""
-        code = self._process.poll()
-        if code is not None:
+        if self.exit_code is None and (code := self._process.poll()) is not None:
+            self.signal(signal.SIGKILL)  # what is left of its group; later the number may be another's
             self.exit_code = code if code >= 0 else 128 - code
-        return code is None
+        return self.exit_code is None
 
     def signal(self, number: signal.Signals) -> None:
-        """To the whole group, also when the rank itself has gone: its children may be left."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        """To the whole group of a rank that has not ended."""
+        if self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
     def last_words(self) -> str:
         """The last line of output, for the one line that explains a failure."""

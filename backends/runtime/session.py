@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from backends.devices.base import DeviceAdapter
+from backends.devices.emulated import Pacer, limit_growth
 from backends.devices.registry import get_adapter
 from backends.runtime.checkpoint import CheckpointStore
 from backends.runtime.data_parallel import DataParallel
@@ -28,6 +29,7 @@ from backends.runtime.progress import Progress
 from backends.runtime.rank_reports import RankLine
 from backends.runtime.seat import Seat, read_seat
 from scheduler.errors import UsageError
+from scheduler.model.jobs import MAIN_ROLE
 
 __all__ = ["Run", "join"]
 
@@ -38,8 +40,6 @@ class Run:
     """One rank's part in a job. Made by `join`."""
 
     def __init__(self, seat: Seat, adapter: DeviceAdapter, timeout_s: float) -> None:
-        from backends.devices.emulated import Pacer
-
         self.seat = seat
         self.rank = seat.rank
         self.world_size = seat.world_size
@@ -54,11 +54,10 @@ class Run:
         self._notice = Notice()
         self._progress = Progress(seat.report_path)
         self._pacer = Pacer(seat.pace_s)
+        self._overruns = 0  # of the pacers before this one
         self._objects: dict[str, Any] = {}
         self._trainer: DataParallel | None = None
-        self._checkpoints = (
-            CheckpointStore(Path(seat.checkpoint_path), seat.job_id, seat.attempt) if seat.checkpoint_path else None
-        )
+        self._checkpoints = _checkpoints_of(seat) if seat.checkpoint_path else None
         self._next_save = time.monotonic() + seat.checkpoint_every_s
         self._group = self._rendezvous(timeout_s) if seat.world_size > 1 else None
         if self._checkpoints is not None and self.rank == 0:
@@ -87,7 +86,7 @@ class Run:
     @property
     def overruns(self) -> int:
         """Steps that took longer than the emulated device would have."""
-        return self._pacer.overruns
+        return self._overruns + self._pacer.overruns
 
     @property
     def notified(self) -> bool:
@@ -152,6 +151,7 @@ class Run:
             accelerator=self.seat.accelerator,
         )
         self._progress.saved = self.done
+        self._set_pace()
         self._next_save = time.monotonic() + self.seat.checkpoint_every_s
         self._progress.tell(now=True)
 
@@ -165,6 +165,8 @@ class Run:
             if self.seat.work is None:
                 raise UsageError("the job declares no work", "call steps(total=...)")
             total = round(self.seat.work / work)
+        self._set_pace()
+        self._progress.set_out()
         while self.step_count < total:
             yield self.step_count
             self.step(work=work)
@@ -182,7 +184,7 @@ class Run:
             self.loss = loss
         self.step_count += 1
         self._pacer.step(work)
-        self._progress.overruns = self._pacer.overruns
+        self._progress.overruns = self.overruns
         self.progress(self.done + work)
         if self._objects and self.seat.checkpoint_every_s > 0 and time.monotonic() >= self._next_save:
             self.save()
@@ -202,6 +204,11 @@ class Run:
     def finished(self) -> None:
         """Tell that the work is done: an exit with code 0 then is success, even after a notice. `steps` tells it."""
         self._progress.send(RankLine(finished=True))
+
+    def _set_pace(self) -> None:
+        """Pace from here on: neither building a model nor saving it is part of a step."""
+        self._overruns += self._pacer.overruns
+        self._pacer = Pacer(self.seat.pace_s)
 
     def _rendezvous(self, timeout_s: float) -> Any:
         """Join the world and return the group in which ranks agree on small things, over gloo."""
@@ -236,20 +243,22 @@ def join(*, timeout_s: float = RENDEZVOUS_TIMEOUT_S) -> Run:
     run = Run(seat, adapter, timeout_s)
     _report_lack_of_memory(run, adapter)
     if seat.memory_limit_mib and "torch" in sys.modules:
-        _limit_memory(seat)
+        limit_growth(seat.memory_limit_mib * 1024 * 1024)
     return run
+
+
+def _checkpoints_of(seat: Seat) -> CheckpointStore:
+    """Each role but a job's only one, and each replica but the first, has a place of its own."""
+    path = Path(seat.checkpoint_path, seat.job_id or "alone")
+    path = path if seat.role == MAIN_ROLE else path / seat.role
+    path = path / f"replica-{seat.replica}" if seat.replica else path
+    return CheckpointStore(path, seat.job_id, seat.attempt)
 
 
 def _kind_here() -> str:
     """Outside dualtrack: an NVIDIA GPU where torch sees one, else the processor."""
     torch = sys.modules.get("torch")
     return "nvidia" if torch is not None and torch.cuda.is_available() else "cpu"
-
-
-def _limit_memory(seat: Seat) -> None:
-    from backends.devices.emulated import limit_growth
-
-    limit_growth(seat.memory_limit_mib * 1024 * 1024)
 
 
 def _report_lack_of_memory(run: Run, adapter: DeviceAdapter) -> None:

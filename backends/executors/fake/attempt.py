@@ -10,7 +10,7 @@ from scheduler.model.events import AttemptEnded, AttemptProgressed, AttemptStart
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import Report
 
-__all__ = ["FakeAttempt"]
+__all__ = ["End", "FakeAttempt"]
 
 FIRST_PORT = 40_000  # of endpoints that nobody serves
 NEVER = math.inf

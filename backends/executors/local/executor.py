@@ -1,12 +1,14 @@
 """The executor of this machine: one detached supervisor per task, and a directory that any later process can adopt."""
 
+import functools
 import os
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -25,7 +27,22 @@ __all__ = ["LocalExecutor"]
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
+P = ParamSpec("P")
+T = TypeVar("T")
 KEPT_ATTEMPTS = 200  # released ones, whose logs may still be asked for
+
+
+def _disk_errors_are_ours(method: Callable[P, T]) -> Callable[P, T]:
+    """A disk that is full or gone is an executor's failure like any other."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except OSError as error:
+            raise ExecutorError(f"the directory of attempts cannot be used: {error}") from None
+
+    return guarded
 
 
 class LocalExecutor:
@@ -55,6 +72,7 @@ class LocalExecutor:
             raise ExecutorError(error.problem, error.remedy) from None
         self.send(request)
 
+    @_disk_errors_are_ours
     def send(self, request: LaunchRequest) -> None:
         """Start every task or none. Older attempts of the job that still run here are killed first."""
         command = request.command
@@ -103,6 +121,7 @@ class LocalExecutor:
                 with record.changing():
                     record.kill()
 
+    @_disk_errors_are_ours
     def stop(self, command: Stop | Release) -> None:
         record = self._record(command.job_id, command.attempt)
         with record.changing():
@@ -118,6 +137,7 @@ class LocalExecutor:
             self._records.pop(record.key, None)
         self._prune()
 
+    @_disk_errors_are_ours
     def list(self) -> tuple[AttemptStatus, ...]:
         with self._lock:
             self._reap()
@@ -136,6 +156,7 @@ class LocalExecutor:
                     statuses.append(status)
             return tuple(statuses)
 
+    @_disk_errors_are_ours
     def reports(self, seen: Mapping[AttemptKey, int], wait_s: float) -> tuple[Report, ...]:
         deadline = time.monotonic() + wait_s
         while True:
@@ -149,6 +170,7 @@ class LocalExecutor:
                 return tuple(found)
             time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
 
+    @_disk_errors_are_ours
     def logs(self, key: AttemptKey, rank: int | None = None, offset: int = 0) -> bytes:
         """As the port says; ranks of a job with several worlds are counted on from task to task."""
         record = self._record(*key)

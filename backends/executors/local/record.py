@@ -21,7 +21,7 @@ from scheduler.model.events import AttemptEnded
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import Report
 
-__all__ = ["AttemptRecord"]
+__all__ = ["AttemptRecord", "Fence"]
 
 PEER_NOTICE_US = 3_000_000  # for the other tasks when one has ended badly
 
