@@ -66,7 +66,7 @@ def _attempt_to_follow(client: "Client", job: str, after: int) -> int:
         found = client.job(job)
         numbers = [a["n"] for a in found["attempts"] if a["n"] > after]
         if numbers:
-            return max(numbers) if not after else min(numbers)
+            return int(max(numbers) if not after else min(numbers))
         if found["state"] in ENDED:
             return 0
         time.sleep(POLL_S)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from scheduler.errors import ConfigError, UnavailableError
+from scheduler.errors import ConfigError
 from scheduler.model.cluster import Cell, Cluster
 from scheduler.ports import Clock, Executor
 
@@ -42,13 +42,17 @@ class Backends:
         return FakeExecutor(FakeWorld(self._clock), sleep=time.sleep)
 
     def _ray(self, cell: Cell) -> Executor:
-        try:
-            from backends.executors.ray import RayExecutor, start_head
-        except ImportError as error:
-            raise UnavailableError(
-                f"cell {cell.name} runs on Ray, which is not installed ({error})", "pip install 'dualtrack[run]'"
-            ) from error
-        raise UnavailableError(str((RayExecutor, start_head)))
+        from backends.executors.ray import RayExecutor, start_head
+
+        handle = start_head(self._home, cell)
+        return RayExecutor(handle, self._root(cell), memory_scale=self._cluster.emulation.memory_scale)
 
     def close(self) -> None:
-        """Reap Ray's head, if this service started it."""
+        """Reap the Ray heads of this home, whichever process started them."""
+        for cell in self._cluster.cells:
+            if cell.executor == "ray":
+                from backends.executors.ray import find_head, stop_head
+
+                handle = find_head(self._home, cell.name)
+                if handle is not None:
+                    stop_head(handle)

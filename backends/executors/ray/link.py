@@ -6,6 +6,7 @@ been gone for a minute; no scheduler should go with it.
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from scheduler.errors import ExecutorError, OutcomeUnknownError, UnavailableErro
 __all__ = ["ActorGoneError", "Group", "RayLink"]
 
 CALLS_AT_ONCE = 8  # of one actor: a waiting look at its reports must not keep out a stop
+HOSTS_WITHIN_S = 10.0
+
 FIRST_TRY_S = 0.4
 """Ray places a group at once or looks again a second later. Capacity that was freed just before is often missed by the
 first look, so a group that waits this long is asked for anew, which looks at once."""
@@ -89,11 +92,17 @@ class RayLink:
         return total
 
     def hosts(self, group: str) -> list[str]:
-        """The address of the node of each bundle of a placed group."""
+        """The address of the node of each bundle of a placed group; Ray's table shows them a little after it says so."""
+        deadline = time.monotonic() + HOSTS_WITHIN_S
         with translated("looking where it placed a group"):
-            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
-            places = next(row["bundles_to_node_id"] for row in self._table() if row["name"] == group)
-            return [addresses[places[index]] for index in sorted(places)]
+            while True:
+                addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+                places = next((row["bundles_to_node_id"] for row in self._table() if row["name"] == group), {})
+                if places and all(node in addresses for node in places.values()):
+                    return [addresses[places[index]] for index in sorted(places)]
+                if time.monotonic() > deadline:
+                    raise ExecutorError("Ray does not say where it placed the gang")
+                time.sleep(0.05)
 
     def groups(self) -> list[Group]:
         """The placement groups of our namespace that were not removed."""
