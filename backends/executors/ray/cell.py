@@ -89,7 +89,7 @@ class RayCell:
         for index, actor in enumerate(request.actors):
             arguments = (str(self._node_root), command.job_id, command.attempt, index)
             handles.append(self._link.create_actor(group, actor, arguments))
-        hosts = self._link.hosts(request.group)
+        hosts = self._link.hosts(group)
         asked = [handle.reserve_ports.remote(host) for handle, host in zip(handles, hosts, strict=True)]
         ports = self._link.answers(asked, START_TIMEOUT_S, "starting actors")
         tasks = [msgspec.structs.replace(t, host=h) for t, h in zip(request.launch.tasks, hosts, strict=True)]

@@ -6,7 +6,6 @@ been gone for a minute; no scheduler should go with it.
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +22,6 @@ from scheduler.errors import ExecutorError, OutcomeUnknownError, UnavailableErro
 __all__ = ["ActorGoneError", "Group", "RayLink"]
 
 CALLS_AT_ONCE = 8  # of one actor: a waiting look at its reports must not keep out a stop
-HOSTS_WITHIN_S = 10.0
-
 FIRST_TRY_S = 0.4
 """Ray places a group at once or looks again a second later. Capacity that was freed just before is often missed by the
 first look, so a group that waits this long is asked for anew, which looks at once."""
@@ -91,18 +88,17 @@ class RayLink:
                     total[name] = total.get(name, 0.0) + amount
         return total
 
-    def hosts(self, group: str) -> list[str]:
-        """The address of the node of each bundle of a placed group; Ray's table shows them a little after it says so."""
-        deadline = time.monotonic() + HOSTS_WITHIN_S
+    def hosts(self, group: Any) -> list[str]:
+        """The address of the node of each bundle of a placed group.
+
+        Asked by the group's id: under its name the table may still hold one that was removed, and placed nowhere.
+        """
         with translated("looking where it placed a group"):
-            while True:
-                addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
-                places = next((row["bundles_to_node_id"] for row in self._table() if row["name"] == group), {})
-                if places and all(node in addresses for node in places.values()):
-                    return [addresses[places[index]] for index in sorted(places)]
-                if time.monotonic() > deadline:
-                    raise ExecutorError("Ray does not say where it placed the gang")
-                time.sleep(0.05)
+            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+            places = placement_group_table(group)["bundles_to_node_id"]
+            if not all(node in addresses for node in places.values()):
+                raise ExecutorError("a node went while Ray placed the gang on it")
+            return [addresses[places[index]] for index in sorted(places)]
 
     def groups(self) -> list[Group]:
         """The placement groups of our namespace that were not removed."""
