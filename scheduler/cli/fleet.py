@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from scheduler.cli.humanise import share
-from scheduler.cli.output import Column, Format, document, heading, say, table
+from scheduler.cli.output import Column, Format, document, say, table
 from scheduler.cli.rows import CELLS, NODES, POOLS, QUOTAS
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect, watched
 
@@ -30,7 +30,7 @@ def fleet(
                 return
             say(f"cluster {found['cluster']}" + (" (emulated devices)" if found["emulated"] else ""))
             for rows, columns in ((found["cells"], CELLS), (found["pools"], POOLS), (found["nodes"], NODES)):
-                heading("")
+                say()
                 table(rows, columns, output)
 
         watched(show, watch)

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from scheduler.cli.humanise import duration, seconds_between, when
-from scheduler.cli.output import Format, document, heading, say, table
+from scheduler.cli.output import Format, document, say, table
 from scheduler.cli.rows import OPTIONS, held
 from scheduler.cli.selection import FormatOption, HomeOption, Jobs, ServerOption, connect
 from scheduler.cli.sentences import reason_of, sentence
@@ -24,7 +24,7 @@ def why(jobs: Jobs, output: FormatOption = Format.TABLE, server: ServerOption = 
         return
     for number, job in enumerate(found):
         if number:
-            heading("")
+            say()
         _explain(job, output)
 
 
@@ -37,6 +37,8 @@ def _explain(job: dict[str, Any], output: Format) -> None:
     say(f"{said} since {duration(seconds_between(job['submitted']))}.")
     if job["reason"]:
         say(sentence(reason_of(job["reason"])))
+    if job["offer"]:
+        say(f"The service would start it now on {job['offer']['option']} ({', '.join(job['offer']['nodes'])}).")
     say_options(job["options"], output)
     expected = job["expected"] or {}
     if expected.get("start"):

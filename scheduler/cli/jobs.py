@@ -62,7 +62,7 @@ def describe(jobs: Jobs, server: ServerOption = None, home: HomeOption = None) -
     with connect(server, home) as client:
         for number, reference in enumerate(jobs):
             if number:
-                heading("")
+                say()
             job = client.job(reference)
             _describe(job)
             events = list(client.events(job=job["id"]))[-EVENTS_SHOWN:]

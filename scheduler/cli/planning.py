@@ -7,7 +7,7 @@ import typer
 
 from scheduler.cli.humanise import duration, when
 from scheduler.cli.insight import say_options
-from scheduler.cli.output import Format, document, fields, heading, say
+from scheduler.cli.output import Format, document, fields, say
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def show_plans(plans: list[dict[str, Any]], output: Format) -> None:
     elif not document(plans[0] if len(plans) == 1 else plans, output):
         for number, found in enumerate(plans):
             if number:
-                heading("")
+                say()
             _say_plan(found, output)
     raise typer.Exit(code)
 

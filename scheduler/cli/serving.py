@@ -37,6 +37,8 @@ def up(
     tls_cert: Annotated[str, typer.Option(help="Certificate file, to serve HTTPS")] = "",
     tls_key: Annotated[str, typer.Option(help="Key file of the certificate")] = "",
     plain_http: Annotated[bool, typer.Option("--plain-http", help="Allow plain HTTP off this machine")] = False,
+    ray_address: Annotated[str, typer.Option(help="HOST:PORT of a Ray that others keep; default: start one")] = "",
+    ray_token: Annotated[str, typer.Option(help="File with the token of that Ray")] = "",
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this process")] = False,
     home: HomeOption = None,
 ) -> None:
@@ -50,6 +52,7 @@ def up(
     given = {
         "cluster": cluster, "tenants": tenants, "rules": rules, "policy": policy, "executor": executor, "mode": mode,
         "host": host, "port": str(port), "journal": journal, "tls-cert": tls_cert, "tls-key": tls_key,
+        "ray-address": ray_address, "ray-token": ray_token,
     }  # fmt: skip
     if foreground:
         _serve(given, plain_http, home)
@@ -65,6 +68,7 @@ def _serve(given: dict[str, str], plain_http: bool, home: str | None) -> None:
     from scheduler.service.daemon import ServeOptions, serve
     from scheduler.service.modes import RunMode
     from scheduler.service.settings import home_dir
+    from scheduler.service.wiring import RayCluster
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     place = home_dir(home)
@@ -81,6 +85,7 @@ def _serve(given: dict[str, str], plain_http: bool, home: str | None) -> None:
             tls_cert=given["tls-cert"],
             tls_key=given["tls-key"],
             plain_http=plain_http,
+            ray=RayCluster(given["ray-address"], given["ray-token"]),
         ),
         ready=lambda url: say(f"serving at {url}, home {place}"),
     )
@@ -135,18 +140,30 @@ def _last_error(log_path: Path, start: int) -> str:
 
 
 def down(home: HomeOption = None) -> None:
-    """Stop the service of this home. What runs goes on and is adopted later, but for what runs on its own Ray."""
+    """Stop the service of this home, and a Ray that it started. What runs elsewhere goes on and is adopted later."""
     from scheduler.errors import UnavailableError
-    from scheduler.service.client import Client
-    from scheduler.service.settings import Endpoint, forget_service, home_dir, read_service
+    from scheduler.service.settings import forget_service, home_dir, read_service
+    from scheduler.service.wiring import reap
 
     place = home_dir(home)
     service = read_service(place)
-    if service is None:
-        raise UnavailableError("no service is running here", "start one with `dualtrack up`")
-    if not _alive(service.pid):
+    alive = service is not None and _alive(service.pid)
+    if service is not None and alive:
+        _stop(service, place)
+    reaped = reap(place)
+    if service is not None and not alive:
         forget_service(place, service.pid)
-        raise UnavailableError("the service had died already", "start it again with `dualtrack up`")
+    if not alive and not reaped:
+        raise UnavailableError("no service is running here", "start one with `dualtrack up`")
+    say("stopped")
+
+
+def _stop(service: "ServiceFile", place: Path) -> None:
+    """Ask the service to end, and wait until it has."""
+    from scheduler.errors import UnavailableError
+    from scheduler.service.client import Client
+    from scheduler.service.settings import Endpoint
+
     with Client(Endpoint(service.url, Path(service.token_path).read_text().strip()), timeout_s=10.0) as client:
         client.stop()
     deadline = time.monotonic() + GONE_WITHIN_S
@@ -154,7 +171,6 @@ def down(home: HomeOption = None) -> None:
         if time.monotonic() > deadline:
             raise UnavailableError(f"process {service.pid} is still there", f"see {place / LOG_FILE}")
         time.sleep(0.05)
-    say("stopped")
 
 
 def _alive(pid: int) -> bool:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scheduler.cli.output import Format, document, say
-from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
+from scheduler.cli.selection import FormatOption, HomeOption, Labels, ServerOption, connect
 
 if TYPE_CHECKING:
     from scheduler.service.client import Client
 
-__all__ = ["inline_job", "jobs_of_files", "register"]
+__all__ = ["jobs_of_files", "register"]
 
 
 def submit(
@@ -23,8 +23,10 @@ def submit(
     tenant: Annotated[str, typer.Option("--tenant", help="Tenant, where the token leaves a choice")] = "",
     job_class: Annotated[str, typer.Option("--class", help="production, standard or opportunistic")] = "",
     priority: Annotated[int | None, typer.Option(help="0 to 1000, within the tenant")] = None,
-    job_type: Annotated[str, typer.Option("--type", help="Type of an inline job")] = "batch",
+    job_type: Annotated[str, typer.Option("--type", help="Type of an inline job")] = "training",
+    image: Annotated[str, typer.Option(help="Image of an inline job")] = "",
     env: Annotated[list[str], typer.Option("--env", help="KEY=VALUE of an inline job; repeatable")] = [],  # noqa: B006
+    labels: Labels = [],  # noqa: B006  never changed; typer takes defaults from here
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and plan")] = False,
     key: Annotated[str, typer.Option(help="Submission key, that makes repeating this command safe")] = "",
     output: FormatOption = Format.TABLE,
@@ -32,10 +34,19 @@ def submit(
     home: HomeOption = None,
 ) -> None:
     """Enter jobs. Exit code: 0; 4 infeasible for ever, 5 denied. With --dry-run also 3: would wait."""
-    jobs = [inline_job(what, accelerator, time_limit, name, job_type, env)] if accelerator else jobs_of_files(what)
-    for job in jobs:
+    if accelerator:
+        from scheduler.config import encode, inline, load_catalog
+
+        job = inline(
+            what, accelerator=accelerator, time=time_limit, name=name or _name_from(what), type=job_type,
+            workdir=str(Path.cwd()), image=image, env=env, labels=labels, catalog=load_catalog(),
+        )  # fmt: skip
+        jobs = [encode(job)]
+    else:
+        jobs = jobs_of_files(what)
+    for values in jobs:
         given = {"tenant": tenant, "class": job_class, "priority": priority}
-        job.update({field: value for field, value in given.items() if value not in ("", None)})
+        values.update({field: value for field, value in given.items() if value not in ("", None)})
     with connect(server, home) as client:
         if dry_run:
             from scheduler.cli.planning import show_plans
@@ -45,69 +56,37 @@ def submit(
 
 
 def _enter(client: "Client", jobs: list[dict[str, Any]], key: str, output: Format) -> None:
-    found = []
-    for number, job in enumerate(jobs):
-        # a key of our own makes the client's retries safe even where the user gave none
-        own = f"{key}-{number}" if key and len(jobs) > 1 else key or uuid.uuid4().hex
-        found += client.submit(job, own)
-        if output in (Format.TABLE, Format.WIDE, Format.NAME):
-            for view in found[-1:] if output is not Format.NAME else found[len(found) - 1 :]:
-                say(view["id"] if output is Format.NAME else f"{view['id']} {view['name']} {view['state']}")
-    document(found, output)
+    found: list[dict[str, Any]] = []
+    try:
+        for number, job in enumerate(jobs):
+            # a key of our own makes the client's retries safe even where the user gave none
+            own = f"{key}-{number}" if key and len(jobs) > 1 else key or uuid.uuid4().hex
+            found += client.submit(job, own)
+    finally:  # where one is refused, those before it have been entered and are told of
+        _say_entered(found, output)
+
+
+def _say_entered(found: list[dict[str, Any]], output: Format) -> None:
+    if document(found, output):
+        return
+    for view in found:
+        say(view["id"] if output is Format.NAME else f"{view['id']} {view['name']} {view['state']}")
 
 
 def jobs_of_files(files: list[str]) -> list[dict[str, Any]]:
     """The jobs of files as plain values. Raises ConfigError with file and line."""
-    from scheduler.config import load_catalog, load_jobs
-    from scheduler.config.written import job_values
+    from msgspec.structs import replace
+
+    from scheduler.config import encode, load_catalog, load_jobs
 
     catalog = load_catalog()
     found = []
     for file in files:
-        load_jobs(file, catalog)
         folder = Path(file).resolve().parent
-        for values in job_values(file):
+        for job in load_jobs(file, catalog):
             # relative to the file, as its author sees it; the service may run anywhere
-            values["workdir"] = str((folder / str(values.get("workdir") or ".")).resolve())
-            found.append(values)
+            found.append(encode(replace(job, workdir=str((folder / (job.workdir or ".")).resolve()))))
     return found
-
-
-def inline_job(
-    command: list[str], accelerator: str, time_limit: str, name: str, job_type: str, env: list[str]
-) -> dict[str, Any]:
-    """The job of a command line, as plain values."""
-    from scheduler.errors import UsageError
-
-    variables = {}
-    for pair in env:
-        variable, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"{pair[:60]!r} is not KEY=VALUE", "write it like --env LR=0.1")
-        variables[variable] = value
-    job: dict[str, Any] = {
-        "schema": "dualtrack/v1",
-        "kind": "job",
-        "type": job_type,
-        "name": name or _name_from(command),
-        "entrypoint": command,
-        "workdir": str(Path.cwd()),
-        "resources": {"options": [_option(text) for text in accelerator.split(",")]},
-    }
-    if variables:
-        job["env"] = variables
-    if time_limit:
-        job["time_limit"] = time_limit
-    return job
-
-
-def _option(text: str) -> dict[str, Any]:
-    from scheduler.errors import UsageError
-
-    name, _, count = text.strip().partition(":")
-    if not name or (count and not (count.isascii() and count.isdecimal())):
-        raise UsageError(f"{text[:60]!r} is not an accelerator with a count", "write it like h200:8,h20-96:32")
-    return {"accelerator": name, "count": int(count or 1)}
 
 
 def _name_from(command: list[str]) -> str:

@@ -38,7 +38,7 @@ class Client:
     def submit(self, job: Mapping[str, Any], key: str = "") -> list[View]:
         """Enter one job (an array gives many). The same `key` again is answered alike and enters nothing."""
         headers = {"Idempotency-Key": key} if key else {}
-        return self._items(self._send("POST", "/v1/jobs", json=job, headers=headers))
+        return self._items(self._send("POST", "/v1/jobs", json=job, headers=headers, tries=3 if key else 1))
 
     def jobs(self, *, state: str = "", tenant: str = "", labels: Sequence[str] = (), limit: int = 1_000) -> list[View]:
         """Jobs, newest last; all pages up to `limit`."""
@@ -140,9 +140,14 @@ class Client:
             raise UnavailableError(f"the server at {self._url} does not answer as dualtrack does", "check --server")
         return answer
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, *, tries: int = 1, **options: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **options)
+        except (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError) as error:
+            # it may have had its effect: only what carries a key is asked for again
+            if tries > 1:
+                return self._request(method, path, tries=tries - 1, **options)
+            raise UnavailableError(f"the service at {self._url} broke off before it answered", "try again") from error
         except httpx.TimeoutException as error:
             raise UnavailableError(f"the service at {self._url} did not answer in time", "try again") from error
         except (httpx.TransportError, httpx.InvalidURL) as error:

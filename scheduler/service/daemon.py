@@ -5,12 +5,14 @@ import errno
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from getpass import getuser
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -36,7 +38,7 @@ from scheduler.service.metrics import Metrics
 from scheduler.service.modes import RunMode
 from scheduler.service.recovery import Recovered, adopted, recover, seen_of
 from scheduler.service.settings import TOKEN_FILE, ServiceFile, forget_service, write_private, write_service
-from scheduler.service.wiring import Backends
+from scheduler.service.wiring import Backends, RayCluster
 
 __all__ = ["ServeOptions", "serve"]
 
@@ -58,6 +60,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     plain_http: bool = False
+    ray: RayCluster = RayCluster()
 
 
 def serve(options: ServeOptions, ready: Callable[[str], None] = lambda url: None) -> None:
@@ -75,14 +78,30 @@ def serve(options: ServeOptions, ready: Callable[[str], None] = lambda url: None
         if wanted is not None and wanted != found.state.config:
             checked(found.state, wanted)
         config = wanted or found.state.config
-        backends = stack.enter_context(contextlib.closing(Backends(options.home, config.cluster, found.clock)))
+        backends = Backends(options.home, config.cluster, found.clock, options.ray)
         service = Service(options, config, journal, found, backends)
+        stack.enter_context(_terminating(service.stop))
         try:
             service.run(listener, ready)
         finally:
             service.close()
         if service.loop.failure is not None:
             raise service.loop.failure
+
+
+@contextlib.contextmanager
+def _terminating(stop: Callable[[], None]) -> Iterator[None]:
+    """A SIGTERM ends the serving, and then the process in good order: uvicorn raises the signal again when it is done,
+    and by default that would end the process before its checkpoint."""
+
+    def told(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_host(options: ServeOptions) -> None:
@@ -122,6 +141,7 @@ class Service:
         self.options = options
         self.config = config
         self.clock = found.clock
+        self._found = found
         self.feed = Feed(self._about)
         self.metrics = Metrics(lambda: self.loop.ask(gauges))
         self.loop = EngineLoop(
@@ -133,8 +153,8 @@ class Service:
         self.forecaster = Forecaster(self._look, self.clock)
         self.feed.publish(journal.read(max(0, found.seq - KEPT)))
         self.links: dict[str, CellLink] = {}
-        self._found = found
         self._server: uvicorn.Server | None = None
+        self._stopped = False
         try:
             for cell in config.cluster.cells:
                 executor = backends.executor(cell)
@@ -143,18 +163,23 @@ class Service:
             self.close()
             raise
 
-    def run(self, listener: socket.socket, ready: Callable[[str], None]) -> None:
-        """Adopt what runs, start the threads, serve until stopped."""
+    def begin(self) -> None:
+        """Adopt what runs, and start the threads."""
         state = self._found.state
         events, commands = adopted(state, self.links, self.clock.now_us())
         for cell, link in self.links.items():
             link.open(seen_of(state, cell))
         self.loop.start(self.links, (*self._found.events, *events), commands)
         self.forecaster.start()
+
+    def run(self, listener: socket.socket, ready: Callable[[str], None]) -> None:
+        """Begin, and serve until stopped."""
+        self.begin()
         url = self._url(listener)
         self._announce(url)
         # uvicorn's own handling of signals ends the serving; ours follows after it
         self._server = uvicorn.Server(self._uvicorn(url))
+        self._server.should_exit = self._stopped
         watcher = threading.Thread(target=self._tell_when_up, args=(ready, url), name="ready", daemon=True)
         watcher.start()
         try:
@@ -164,6 +189,7 @@ class Service:
 
     def stop(self) -> None:
         """Ask the process to end; returns at once."""
+        self._stopped = True
         self.feed.close()
         if self._server is not None:
             self._server.should_exit = True
@@ -176,15 +202,19 @@ class Service:
         for link in self.links.values():
             link.close()
 
-    def _uvicorn(self, url: str) -> uvicorn.Config:
-        desk = Desk(
+    def desk(self, url: str) -> Desk:
+        """What the API works with."""
+        return Desk(
             loop=self.loop, feed=self.feed, tokens=self.tokens, metrics=self.metrics, clock=self.clock,
             forecaster=self.forecaster, new_id=new_id, stop=self.stop,
             info={"version": __version__, "cluster": self.config.cluster.name, "url": url, "pid": os.getpid(),
                   "home": str(self.options.home)},
         )  # fmt: skip
+
+    def _uvicorn(self, url: str) -> uvicorn.Config:
         return uvicorn.Config(
-            build_app(desk), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5,
+            build_app(self.desk(url)), log_level="warning", access_log=False, lifespan="off",
+            timeout_graceful_shutdown=5,
             ssl_certfile=self.options.tls_cert or None, ssl_keyfile=self.options.tls_key or None,
             h11_max_incomplete_event_size=64 * 1024, timeout_keep_alive=15, server_header=False,
         )  # fmt: skip

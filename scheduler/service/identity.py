@@ -100,7 +100,18 @@ class TokenStore:
 
     def __init__(self, home: Path) -> None:
         self._path = home / TOKENS_FILE
-        self._records: list[TokenRecord] = self._read()
+        self._stamp = 0
+        self._records: list[TokenRecord] = []
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Read the file again once another process has written it: a revoked token stops working at once."""
+        try:
+            stamp = self._path.stat().st_mtime_ns
+        except OSError:
+            stamp = 0
+        if stamp != self._stamp:
+            self._stamp, self._records = stamp, self._read()
 
     def _read(self) -> list[TokenRecord]:
         try:
@@ -142,6 +153,7 @@ class TokenStore:
 
     def identify(self, token: str, now_us: int) -> Identity:
         """Raises AuthError for a token that is unknown or has expired."""
+        self._refresh()
         offered = _digest(token)
         found: TokenRecord | None = None
         for record in self._records:

@@ -22,7 +22,7 @@ from scheduler.engine.state import State
 from scheduler.errors import DualtrackError, JournalWriteError, UnavailableError
 from scheduler.journal.replay import checkpoint_image
 from scheduler.model.commands import Command
-from scheduler.model.events import AttemptEnded, AttemptProgressed, CellReachability, Event, Record
+from scheduler.model.events import Allocated, AttemptEnded, AttemptProgressed, CellReachability, Event, Record
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import AttemptStatus, Clock, JournalStore
 from scheduler.service.links import CellLink, Listed, Received, StartFailed
@@ -98,6 +98,7 @@ class EngineLoop:
         self._silent: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.offers: dict[int, Allocated] = {}
         self.on_failure: Callable[[], None] = lambda: None
 
     # What other threads call
@@ -283,7 +284,10 @@ class EngineLoop:
         self._wake_us = decision.plan.wake_us
         if self._wake_us is not None and self._wake_us <= now:
             self._wake_us = now + 1_000
-        return self._fold(permitted(self.mode, decision.events, lambda job: self._state.jobs[job].reason), now, records)
+        if self.mode is not RunMode.ENFORCE:
+            self.offers = {event.job: event for event in decision.events if isinstance(event, Allocated)}
+        acted = permitted(self.mode, decision.events, lambda job: self._state.jobs[job].reason)
+        return self._fold(acted, now, records)
 
     def _fold(self, events: Iterable[Event], now: int, records: list[Record]) -> list[Command]:
         commands: list[Command] = []

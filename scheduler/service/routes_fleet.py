@@ -21,7 +21,7 @@ from scheduler.service.feed import Entry, Listener
 from scheduler.service.fleet_views import fleet_view, rules_view, tenants_view, usage_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
-from scheduler.service.routes_jobs import job_of
+from scheduler.service.routes_jobs import job_of, with_tenant
 from scheduler.service.views import View
 
 __all__ = ["open_router", "router"]
@@ -44,8 +44,8 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 def plan(desk: TheDesk, identity: Submitter, body: Annotated[bytes, Body]) -> View:
     """What would happen to a job if it were submitted now. Nothing is entered."""
     job, actor, _ = job_of(body, identity)
-    image = desk.loop.ask(encode)
-    return desk.forecaster.plan(image, job, actor, desk.clock.now_us())
+    image, planned = desk.loop.ask(lambda state: (encode(state), with_tenant(state, job)))
+    return desk.forecaster.plan(image, planned, actor, desk.clock.now_us())
 
 
 @router.get("/fleet")

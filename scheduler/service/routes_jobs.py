@@ -17,13 +17,15 @@ from scheduler.model.events import Actor, JobAction, JobUpdated
 from scheduler.model.jobs import Job
 from scheduler.model.lifecycle import JobState
 from scheduler.model.units import US_PER_S
+from scheduler.service.configuration import DEFAULT_TENANT
 from scheduler.service.desk import Body, Desk, allow, decoded, desk_of, find_job
 from scheduler.service.identity import Identity, Permission, actor_of, require, sees
 from scheduler.service.loop import Proposal
-from scheduler.service.reports import options_view
-from scheduler.service.views import View, job_view, matches, reason_view, summary_view
+from scheduler.service.modes import RunMode
+from scheduler.service.reports import option_name, options_view
+from scheduler.service.views import View, job_view, matches, nodes_of, summary_view
 
-__all__ = ["job_of", "router"]
+__all__ = ["job_of", "router", "with_tenant"]
 
 router = APIRouter(prefix="/v1")
 
@@ -47,6 +49,16 @@ def job_of(body: bytes, identity: Identity) -> tuple[Job, Actor, str]:
     return msgspec.structs.replace(job, tenant=actor.tenant), actor, digest
 
 
+def with_tenant(state: State, job: Job) -> Job:
+    """The job, in the default tenant if it names none. Raises UsageError where there is none."""
+    if job.tenant:
+        return job
+    if DEFAULT_TENANT not in state.tree.index:
+        names = ", ".join(tenant.name for tenant in state.config.tenants.tenants)
+        raise UsageError("the job names no tenant, and neither does the token", f"name one of {names} with `tenant:`")
+    return msgspec.structs.replace(job, tenant=DEFAULT_TENANT)
+
+
 @router.post("/jobs", status_code=201, openapi_extra=_JSON)
 def submit(
     desk: TheDesk, identity: Submitter, body: Bytes, idempotency_key: Annotated[str, Header()] = ""
@@ -57,7 +69,7 @@ def submit(
     job, actor, digest = job_of(body, identity)
 
     def change(state: State, now_us: int) -> Proposal:
-        events = intake.submission(state, job, actor, desk.new_id, now_us, idempotency_key, digest)
+        events = intake.submission(state, with_tenant(state, job), actor, desk.new_id, now_us, idempotency_key, digest)
         numbers = [e.job for e in events] or list(intake.existing_for_key(state, actor, idempotency_key))
         return Proposal(events, lambda s: [job_view(s, s.jobs[n], desk.clock.now_us()) for n in numbers])
 
@@ -117,7 +129,8 @@ def get_job(desk: TheDesk, identity: Caller, job: str) -> View:
 
     def question(state: State) -> View:
         found = find_job(state, job, identity)
-        return job_view(state, found, desk.clock.now_us(), desk.forecaster.expected(found.number))
+        expected = desk.forecaster.expected(found.number)
+        return {**job_view(state, found, desk.clock.now_us(), expected), "offer": _offer(desk, state, found)}
 
     return desk.loop.ask(question)
 
@@ -132,11 +145,20 @@ def get_reasons(desk: TheDesk, identity: Caller, job: str) -> View:
         waiting = found.state is JobState.WAITING
         return {
             **summary_view(state, found, now_us, desk.forecaster.expected(found.number)),
-            "reason": reason_view(found.reason) if waiting else None,
+            "offer": _offer(desk, state, found),
             "options": options_view(explain(state, found.number, now_us)) if waiting else [],
         }
 
     return desk.loop.ask(question)
+
+
+def _offer(desk: Desk, state: State, job: JobRecord) -> View | None:
+    """In mode advise: what the last cycle would have started."""
+    event = desk.loop.offers.get(job.number)
+    if desk.loop.mode is not RunMode.ADVISE or event is None or job.state is not JobState.WAITING:
+        return None
+    nodes = sorted({node["node"] for node in nodes_of(state, event.allocation)})
+    return {"option": option_name(event.allocation.chosen), "nodes": nodes}
 
 
 def _act(desk: Desk, identity: Identity, reference: str, action: JobAction) -> View:

@@ -14,7 +14,7 @@ from scheduler.model.reasons import Reason
 from scheduler.model.units import to_s
 from scheduler.service.feed import iso
 
-__all__ = ["Expected", "View", "attempt_view", "job_view", "reason_view", "summary_view"]
+__all__ = ["Expected", "View", "attempt_view", "job_view", "nodes_of", "reason_view", "summary_view"]
 
 View = dict[str, Any]
 
@@ -65,7 +65,7 @@ def summary_view(state: State, job: JobRecord, now_us: int, expected: Expected |
         "wait_s": round(to_s(waited_us(job, now_us)), 3),
         "run_s": round(to_s(ran_us(job, now_us)), 3),
         "exit_code": job.exit_code if job.ended_us is not None else None,
-        "expected": expected_view(expected),
+        "expected": None if job.terminal else expected_view(expected),
         "labels": dict(spec.labels),
     }  # fmt: skip
 
