@@ -142,10 +142,10 @@ def main() -> None:
         found = {"schema": schema, "command": command, "machine": machine, "versions": versions, "results": rows}
         print(json.dumps(found, indent=1))
         return
-    print(f"{'policy':16} {'jobs':>8} {'events':>9} {'cycles':>7} {'wall s':>8} {'jobs/s':>8} {'events/s':>9} {'MiB':>6}")
+    print("policy                jobs    events  cycles   wall s   jobs/s  events/s    MiB")
     for row in rows:
         print(
-            f"{row['policy']:16} {row['jobs']:8} {row['events']:9} {row['cycles']:7} {row['wall_s']:8.1f}"
+            f"{row['policy']:16} {row['jobs']:9} {row['events']:9} {row['cycles']:7} {row['wall_s']:8.1f}"
             f" {row['jobs_per_s']:8.0f} {row['events_per_s']:9.0f} {row['peak_rss_mib']:6.0f}"
         )
 

@@ -24,8 +24,8 @@ __all__ = ["Driver", "Halt", "Refusal", "Tally", "seen"]
 
 _REFUSALS = (ConflictError, DeniedError, InfeasibleError, NotFoundError, OverloadedError)
 _ROUNDS_PER_INSTANT = 10_000
-_FRUITLESS_WAKES = 1_000
-"""After so many wakes of the clock in a row that changed nothing, only what never ends is left."""
+_FRUITLESS_INSTANTS = 10_000
+"""After so many instants in a row with nothing but reports of progress, only what never ends is left."""
 
 
 class Halt(Enum):
@@ -44,9 +44,10 @@ class Refusal(Struct, frozen=True):
 
 
 class Tally(Struct):
-    """Counts of a run. `cycle_s` are wall-clock durations of the cycles, in seconds."""
+    """Counts of a run; `progress` are those events that only tell progress. `cycle_s`: durations of the cycles."""
 
     events: int = 0
+    progress: int = 0
     cycles: int = 0
     cycle_s: list[float] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
@@ -73,7 +74,6 @@ class Driver:
         self.past: History | None = None
         self._overheads = overheads
         self._clock_us = 0
-        self._wake_us: int | None = None
         self._next_cycle_us = 0
         self._changed = True
         self._named = 0
@@ -123,14 +123,17 @@ class Driver:
             self.feed(event)
             self.bases[event.job] = self.introduce(event.job, arrival.truth)
 
-    def introduce(self, job: int, truth: Truth) -> Basis:
-        """Tell the world what will become of an accepted job; what nobody knows of its run time is estimated."""
+    def introduce(self, job: int, truth: Truth, ran_us: int = 0) -> Basis:
+        """Tell the world what will become of an accepted job; what nobody knows of its run time is estimated.
+
+        An attempt that has outlived the estimate, at `ran_us`, is given as long again.
+        """
         record = self.state.jobs[job]
         rows = self.state.rows_of[job].rows
         absolute = bool(rows) and rows[0].option.rate.absolute
         found = estimate(record.spec, record.actor.user, absolute, self.state.config.tenants, self.past)
         if truth.run_us is None and found.run_us is not None:
-            truth = structs.replace(truth, run_us=found.run_us)
+            truth = structs.replace(truth, run_us=found.run_us if ran_us < found.run_us else 2 * ran_us)
         self.world.learn(job, record.spec, truth)
         return found.basis
 
@@ -139,7 +142,9 @@ class Driver:
         now_us = self.clock_us()
         self.outbox.extend(self.engine.fold(event, now_us))
         self.tally.events += 1
-        if not isinstance(event, AttemptStarted | AttemptProgressed):
+        if isinstance(event, AttemptProgressed):
+            self.tally.progress += 1
+        elif not isinstance(event, AttemptStarted):
             self._changed = True
         if self.observe is not None:
             self.observe(event, now_us)
@@ -149,7 +154,7 @@ class Driver:
     def run(self, until_us: int = FOREVER_US, stop: Callable[[], bool] | None = None) -> Halt:
         """Until nothing can happen any more, the time is `until_us`, or `stop()` says so between two instants."""
         fruitless = 0
-        while fruitless < _FRUITLESS_WAKES:
+        while fruitless < _FRUITLESS_INSTANTS:
             next_us = self._next_us()
             if next_us is None:
                 return Halt.NOTHING_LEFT
@@ -157,7 +162,7 @@ class Driver:
                 return Halt.TIME
             if stop is not None and stop():
                 return Halt.STOPPED
-            before = self.tally.events, len(self.queue)
+            before = self.tally.events - self.tally.progress
             self.now_us = max(self.now_us, next_us)
             while (happening := self.queue.pop_due(self.now_us)) is not None:
                 if isinstance(happening, Timer):
@@ -165,7 +170,8 @@ class Driver:
                 else:
                     happening(self.now_us)
             self.settle()
-            fruitless = fruitless + 1 if (self.tally.events, len(self.queue)) == before else 0
+            changed = self.tally.events - self.tally.progress != before
+            fruitless = 0 if changed or len(self.queue) > self.world.reports_due else fruitless + 1
         return Halt.NOTHING_LEFT
 
     def settle(self) -> None:
@@ -188,7 +194,6 @@ class Driver:
         decision = self.engine.decide(self.clock_us())
         self.tally.cycles += 1
         self.tally.cycle_s.append(time.perf_counter() - began)
-        self._wake_us = decision.plan.wake_us
         self._next_cycle_us = self.now_us + self._overheads.cycle_us
         for event in decision.events:
             self.feed(event)
@@ -204,8 +209,8 @@ class Driver:
     def wake_us(self) -> int | None:
         """When a cycle is due by itself, in the world's time."""
         due = [self._next_cycle_us] if self._changed else []
-        if self._wake_us is not None and self._wake_us < FOREVER_US:
-            due.append(max(self._wake_us - self.offset_us, self._next_cycle_us))
+        if self.state.alarms:  # not the plan's `wake_us`: folding its events has set further alarms
+            due.append(max(self.state.alarms[0][0] - self.offset_us, self._next_cycle_us))
         return min(due, default=None)
 
     def restart(self, state: State) -> None:

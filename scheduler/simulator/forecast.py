@@ -156,7 +156,9 @@ def _introduce(driver: Driver, number: int, factors: Mapping[str, float]) -> Bas
         expected = _expected_rate(driver.state, job, attempt)
         observed = attempt.rate / expected if expected > 0 else 1.0
         factors = {**factors, **{part.accelerator: observed for part in attempt.allocation.chosen}}
-    return driver.introduce(number, Truth(rate_factor=factors))
+    started_us = None if attempt is None else attempt.started_us
+    ran_us = 0 if started_us is None else driver.now_us - started_us
+    return driver.introduce(number, Truth(rate_factor=factors), ran_us)
 
 
 def _expected_rate(state: State, job: JobRecord, attempt: Attempt) -> float:

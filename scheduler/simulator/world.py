@@ -63,6 +63,7 @@ class World:
         self.accounts: dict[int, Account] = {}
         self.stored: dict[int, float] = {}
         self.down: set[int] = set()
+        self.reports_due = 0  # of the timers in the queue
         self._queue = queue
         self._rate_of = rate_of
         self._deliver = deliver
@@ -137,6 +138,8 @@ class World:
 
     def on_timer(self, timer: Timer, now_us: int) -> None:
         execution = timer.execution
+        if timer.kind is TimerKind.REPORT:
+            self.reports_due -= 1
         if timer.generation != execution.generation or execution.phase is Phase.ENDED:
             return
         if timer.kind == TimerKind.UP:
@@ -250,6 +253,7 @@ class World:
     def _plan_report(self, execution: Execution, now_us: int) -> None:
         if execution.report_us > 0:
             self._set_timer(execution, now_us + execution.report_us, TimerKind.REPORT)
+            self.reports_due += 1
 
     def _give_notice(self, execution: Execution, now_us: int, kill_us: int) -> None:
         if execution.kill_us is not None and execution.kill_us <= kill_us:
