@@ -40,12 +40,11 @@ class Broken(AssertionError):
 
 
 def run_schedule(seed: int, events: int = 1000, checked: bool = True) -> Outcome:
-    """Run one schedule to its end. Raises Broken, or what the scheduler raised, with the seed in a note."""
+    """Run one schedule to its end. Raises Broken with the seed first, whatever it was that went wrong."""
     try:
         return _run(seed, events, checked)
     except Exception as error:
-        error.add_note(f"seed {seed}: python -m tests.simulation.swarm --seeds {seed}:{seed + 1} --events {events}")
-        raise
+        raise Broken(f"seed {seed}: {error}") from error
 
 
 def _run(seed: int, events: int, checked: bool) -> Outcome:
@@ -129,7 +128,7 @@ def main(arguments: list[str]) -> int:
             outcome = run_schedule(seed, chosen.events)
         except Exception:
             broken.append(seed)
-            print(f"seed {seed} broke", flush=True)
+            print(f"seed {seed} broke; again with --seeds {seed}:{seed + 1} --events {chosen.events}", flush=True)
             traceback.print_exc(file=sys.stdout)
             if not chosen.keep_going:
                 break
