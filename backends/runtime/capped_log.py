@@ -22,13 +22,12 @@ class CappedLog:
     def write(self, chunk: bytes) -> None:
         head, rest = chunk[: self._room], chunk[self._room :]
         if head and not self._append(head):
-            head, rest = b"", chunk
-            self._room = 0
-        elif head:
+            rest, self._room = chunk, 0
+        else:
             self._room -= len(head)
-            if not self._room:
+        if rest:
+            if not self._beyond:
                 self._append(b"\n[log limit reached: the end follows when the rank has ended]\n")
-        if rest or not self._room:
             self._beyond += len(rest)
             self._tail = (self._tail + rest)[-TAIL_BYTES:]
 

@@ -117,9 +117,10 @@ class LocalExecutor:
             if other > command.attempt:
                 raise StaleEpochError(f"attempt {command.attempt} of {command.job_id} is older than attempt {other}")
             if other < command.attempt:
-                record = self._record(command.job_id, other)
-                with record.changing():
-                    record.kill()
+                record = self._look_up(command.job_id, other)
+                if not record.released:
+                    with record.changing():
+                        record.kill()
 
     @_disk_errors_are_ours
     def stop(self, command: Stop | Release) -> None:
@@ -173,7 +174,7 @@ class LocalExecutor:
     @_disk_errors_are_ours
     def logs(self, key: AttemptKey, rank: int | None = None, offset: int = 0) -> bytes:
         """As the port says; ranks of a job with several worlds are counted on from task to task."""
-        record = self._record(*key)
+        record = self._look_up(*key)
         outputs = record.outputs()
         if not outputs:
             raise NotFoundError(f"attempt {key[1]} of {key[0]} has no output here")
@@ -186,11 +187,16 @@ class LocalExecutor:
     def close(self) -> None:
         """Nothing is held open. Supervisors are processes of their own and go on."""
 
-    def _record(self, job_id: str, attempt: int) -> AttemptRecord:
+    def _look_up(self, job_id: str, attempt: int) -> AttemptRecord:
+        """The attempt's record, which is not kept when it is not in use already."""
         if not job_id or job_id.startswith(".") or os.sep in job_id:
             raise ExecutorError(f"{job_id!r} is no job id")
         with self._lock:
-            return self._records.setdefault((job_id, attempt), AttemptRecord(self.root, job_id, attempt))
+            return self._records.get((job_id, attempt)) or AttemptRecord(self.root, job_id, attempt)
+
+    def _record(self, job_id: str, attempt: int) -> AttemptRecord:
+        with self._lock:
+            return self._records.setdefault((job_id, attempt), self._look_up(job_id, attempt))
 
     def _marker(self, key: AttemptKey) -> Path:
         return self._active / f"{key[0]}.{key[1]}"
