@@ -43,9 +43,11 @@ def learn(run: session.Run) -> int:
     """One step per exchange: send the policy, receive episodes, follow the gradient of the expected reward."""
     import torch
 
+    from backends.examples.adam import Adam
+
     torch.set_num_threads(1)
     logits = torch.zeros(STATES, ACTIONS, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.2)
+    optimizer = Adam([logits], lr=0.2)
     with caller(learner_address()) as stream:
         for step in run.steps():
             send(stream, {"version": step, "logits": logits.tolist()})

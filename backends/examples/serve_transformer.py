@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from backends.examples.adam import Adam
 from backends.examples.corpus import stdlib_text
 from backends.examples.train_transformer import LENGTH, SAMPLES, loss_on
 from backends.examples.transformer import ByteTransformer
@@ -35,7 +36,7 @@ def trained_model(steps: int) -> ByteTransformer:
     """A model that has seen a little of the standard library: every replica makes the same one."""
     torch.manual_seed(0)
     model = ByteTransformer(length=LENGTH)
-    trainer = DataParallel(model, torch.optim.AdamW(model.parameters(), lr=3e-3))
+    trainer = DataParallel(model, Adam(model.parameters(), lr=3e-3))
     loss_function = loss_on(stdlib_text(), "cpu")
     for step in range(steps):
         trainer.step(loss_function, batch_indices(step, 12, SAMPLES))

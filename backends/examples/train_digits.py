@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from backends.examples.adam import Adam
 from backends.examples.digits import load_digits
 from backends.runtime import session
 from backends.runtime.data_parallel import batch_indices
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     pictures, digits = (torch.from_numpy(array).to(run.device) for array in load_digits())
     model = network(args.network).to(run.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = Adam(model.parameters(), lr=1e-2)
     trainer = run.data_parallel(model, optimizer)
     run.resume(model=model, optimizer=optimizer)
     trained = len(digits) - TESTED

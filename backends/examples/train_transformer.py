@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from backends.examples.adam import Adam
 from backends.examples.corpus import sample_start, stdlib_text
 from backends.examples.transformer import ByteTransformer, shape_of
 from backends.runtime import session
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = session.join()
     torch.manual_seed(0)
     model = ByteTransformer(width=args.width, length=LENGTH).to(run.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = Adam(model.parameters(), lr=3e-3)
     trainer = run.data_parallel(model, optimizer)
     first = run.resume(model=model, optimizer=optimizer)
     say = sys.stdout.write if run.rank == 0 else lambda _: None
