@@ -19,6 +19,10 @@ def _on(r: Reason) -> str:
     return f" on {r.accelerator}" if r.accelerator else ""
 
 
+def _most(r: Reason) -> str:
+    return f"no cell has more than {r.have}" if r.have else "no cell can hold it whole"
+
+
 def _until(r: Reason) -> str:
     if not r.until_us:
         return ""
@@ -38,12 +42,11 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"It asks for {_what(r, r.need)} and the whole fleet has {r.have}; ask for at most {r.have}."
     ),
     _C.EXCEEDS_CELL: lambda r: (
-        f"It asks for {_what(r, r.need)}, no cell has more than {r.have}, and a gang never spans cells; "
-        f"ask for at most {r.have}."
+        f"It asks for {_what(r, r.need)}, {_most(r)}, and a gang never spans cells; ask for less at once."
     ),
     _C.EXCEEDS_NODE: lambda r: (
-        f"One node would have to give {r.need}{_on(r)} of its CPU, memory or devices and the largest has {r.have}; "
-        "lower per_device or the count."
+        f"One node would have to give {_what(r, r.need)} with their CPU and memory and none can give more than "
+        f"{r.have}; lower per_device or the count."
     ),
     _C.EXCEEDS_DOMAIN: lambda r: (
         f"It requires {_what(r, r.need)} within one node or domain and the largest has {r.have}; "
@@ -61,7 +64,8 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"Nothing is known of its speed{_on(r)}; state one under workload.measured, or choose another accelerator."
     ),
     _C.BELOW_MIN_EFFICIENCY: lambda r: (
-        f"{_what(r, r.need)} would run below its min_efficiency; ask for fewer devices or lower the bound."
+        f"Its efficiency{_on(r)} would be {r.have / 1000:g} and its min_efficiency is {r.need / 1000:g}; "
+        "ask for fewer devices or lower the bound."
     ),
     _C.NO_ADAPTER: lambda r: (
         f"No backend can run work{_on(r)}; choose another accelerator, or install the vendor's adapter."
@@ -92,7 +96,7 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.SUSPENDED: lambda _: "It is suspended; `dualtrack resume` lets it go on.",
     _C.DEPENDENCY: lambda r: f"It waits for {r.who or 'another job'} to end as its `after` says.",
     _C.ARRAY_LIMIT: lambda r: (
-        f"{r.have or 'As many'} members of its array run, which is its max_running; it follows when one ends."
+        f"Of its array {r.have} run and max_running is {r.need}; it follows when one of them ends."
     ),
     _C.BACKOFF: lambda r: f"Its last attempt failed and it waits{_until(r)} before the next one.",
     _C.AFTER_WAIT: lambda r: f"This option{_on(r)} stays closed by its after_wait{_until(r)}.",
@@ -103,13 +107,13 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
     ),
     _C.BEHIND_IN_QUEUE: lambda r: (
-        f"{r.who or 'An earlier job'} goes first on what is idle{_on(r)}; it follows, or raise its priority."
+        f"Another job{_by(r)} goes first on what is idle{_on(r)}; it follows, or earlier with a higher priority."
     ),
     _C.NO_ROOM: lambda r: (
         f"It needs {_what(r, r.need)} and {r.have} {'is' if r.have == 1 else 'are'} idle; it starts when more are free."
     ),
     _C.FRAGMENTED: lambda r: (
-        f"{r.have} {r.accelerator or 'devices'} are idle but lie on nodes where a gang of {r.need} does not fit; "
+        f"The {r.have} idle {r.accelerator or 'devices'} lie on nodes where a gang of {r.need} does not fit; "
         "ask for a smaller count, or wait for neighbours to end."
     ),
     _C.NODES_UNAVAILABLE: lambda r: (
