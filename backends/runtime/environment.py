@@ -87,6 +87,13 @@ def _torchrun(request: TaskRequest, local_rank: int) -> dict[str, str]:
     }
 
 
+def _checkpoint_path(request: TaskRequest, place: TaskPlace) -> str:
+    """Absolute, since ranks may change directory. Without a working directory it is kept beside the job's attempts."""
+    path = request.start.checkpoint_path
+    base = request.start.workdir or place.directory.parent.parent / "checkpoints"
+    return str(Path(base, path)) if path else ""
+
+
 def _ours(request: TaskRequest, place: TaskPlace, rank: int) -> dict[str, str]:
     start, task = request.start, request.task
     env = {
@@ -103,7 +110,7 @@ def _ours(request: TaskRequest, place: TaskPlace, rank: int) -> dict[str, str]:
         "DUALTRACK_HBM_GIB": f"{task.hbm_gib:g}",
         "DUALTRACK_PACE_S": f"{task.pace_s!r}",
         "DUALTRACK_WORK": "" if start.work is None else f"{start.work!r}",
-        "DUALTRACK_CHECKPOINT_PATH": start.checkpoint_path,
+        "DUALTRACK_CHECKPOINT_PATH": _checkpoint_path(request, place),
         "DUALTRACK_CHECKPOINT_EVERY_S": f"{start.checkpoint_every_us / 1e6:g}",
         "DUALTRACK_REPORT_PATH": str(place.pipe(rank)),
     }

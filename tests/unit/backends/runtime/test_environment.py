@@ -100,6 +100,16 @@ def test_a_session_reads_back_what_the_supervisor_wrote():
     assert seat.role_addresses == {"learner": "127.0.0.1:3000", "rollout": "127.0.0.1:3001"}
 
 
+@pytest.mark.parametrize(
+    ("path", "workdir", "wanted"),
+    [("/c", "/job", "/c"), ("c", "/job", "/job/c"), ("c", "", "/root/job-a/checkpoints/c"), ("", "/job", "")],
+)
+def test_a_checkpoint_path_is_the_same_for_every_attempt(path, workdir, wanted):
+    (request,) = prepare(start(checkpoint_path=path, workdir=workdir)).tasks
+    env = rank_environment(request, TaskPlace(Path("/root/job-a/3/0")), 0, {})
+    assert env["DUALTRACK_CHECKPOINT_PATH"] == wanted
+
+
 def test_a_variable_that_is_no_number_is_named():
     with pytest.raises(UsageError, match="WORLD_SIZE is 'many'"):
         read_seat({"WORLD_SIZE": "many"})
