@@ -27,7 +27,16 @@ from backends.runtime.processes import Identity, identify, kill_session
 from scheduler.errors import UnavailableError
 from scheduler.model.cluster import Cell
 
-__all__ = ["RayHandle", "attach", "find_head", "start_head", "stop_head"]
+__all__ = [
+    "attach",
+    "find_head",
+    "ray_environment",
+    "RayHandle",
+    "refreshed",
+    "require_ray",
+    "start_head",
+    "stop_head",
+]
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 90.0
@@ -125,6 +134,12 @@ def stop_head(handle: RayHandle) -> int:
             (directory / "head.json").unlink()
             (directory / "token").unlink(missing_ok=True)
     return killed
+
+
+def refreshed(handle: RayHandle) -> RayHandle:
+    """The same cell's head as it is on record now."""
+    recorded = _recorded(Path(handle.directory)) if handle.head is not None else None
+    return handle if recorded is None else msgspec.structs.replace(recorded, namespace=handle.namespace)
 
 
 def require_ray() -> None:

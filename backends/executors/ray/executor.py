@@ -4,11 +4,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from backends.executors.ray.cluster import RayHandle
+from backends.executors.ray.cluster import RayHandle, refreshed
 from backends.executors.ray.connection import Connection
 from backends.executors.ray.request import RayRequest, prepare
 from backends.executors.ray.wire import GatewaySettings, List, Logs, Reports, Send
-from scheduler.errors import DeviceError, ExecutorError
+from scheduler.errors import DeviceError, ExecutorError, UnavailableError
 from scheduler.model.commands import Release, Start, Stop
 from scheduler.ports import AttemptKey, AttemptStatus, Report
 
@@ -22,12 +22,16 @@ CALL_TIMEOUT_S = 60.0
 class RayExecutor:
     """Implements `scheduler.ports.Executor`. One per cell and home; `root` keeps what the cell's attempts have told.
 
-    A gateway that has gone or no longer answers is replaced at the next call.
+    `node_root` is the directory of every node in which tasks keep their files while they run; by default it is below
+    `root`, which suits a cluster on this machine. A gateway that has gone is replaced at the next call.
     """
 
-    def __init__(self, handle: RayHandle, root: Path, *, memory_scale: float = 1.0) -> None:
+    def __init__(
+        self, handle: RayHandle, root: Path, *, node_root: Path | None = None, memory_scale: float = 1.0
+    ) -> None:
         self.handle = handle
-        self.root = root
+        self.root = root.resolve()
+        self._node_root = node_root or self.root / "node"
         self._memory_scale = memory_scale
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -64,26 +68,35 @@ class RayExecutor:
     def close(self) -> None:
         """End the gateway. Actors and their supervisors go on."""
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+            self._let_go()
 
     def _joined(self) -> Connection:
+        """Look first whether the head is there: Ray's client goes on trying for a minute when it is not."""
         with self._lock:
-            if self._connection is None or not self._connection.alive:
-                if self._connection is not None:
-                    self._connection.close()
-                self._connection = None
+            handle = refreshed(self.handle)  # the head may have been started again meanwhile
+            if self._connection is not None and (handle != self.handle or not self._connection.alive):
+                self._let_go()
+            self.handle = handle
+            try:
+                self.handle.check_answers()
+            except UnavailableError:
+                self._let_go()
+                raise
+            if self._connection is None:
                 self._connection = self._join()
             return self._connection
 
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
     def _join(self) -> Connection:
-        self.handle.check_answers()
         settings = GatewaySettings(
             address=self.handle.address,
             namespace=self.handle.namespace,
             mirror=str(self.root / "attempts"),
-            node_root=str(self.root / "node"),
+            node_root=str(self._node_root),
         )
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         env = self.handle.environment()

@@ -31,7 +31,7 @@ from backends.executors.ray.wire import (
 from scheduler.errors import DualtrackError, ExecutorError
 from scheduler.model.commands import Release, Stop
 
-__all__ = ["main"]
+__all__ = ["Gateway", "main"]
 
 THREADS = 16
 

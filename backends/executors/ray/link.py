@@ -19,7 +19,7 @@ from backends.executors.ray.actor import TaskActor
 from backends.executors.ray.request import ActorRequest, RayRequest
 from scheduler.errors import ExecutorError, OutcomeUnknownError, UnavailableError
 
-__all__ = ["ActorGoneError", "Group", "RayLink"]
+__all__ = ["ActorGoneError", "Group", "RayLink", "translated"]
 
 CALLS_AT_ONCE = 8  # of one actor: a waiting look at its reports must not keep out a stop
 FIRST_TRY_S = 0.4

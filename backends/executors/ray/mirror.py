@@ -18,7 +18,7 @@ from scheduler.model.events import AttemptEnded
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import AttemptKey, AttemptStatus, Report
 
-__all__ = ["Mirror"]
+__all__ = ["bad_end", "Mirror"]
 
 KEPT_ATTEMPTS = 200  # released ones, whose logs may still be asked for
 

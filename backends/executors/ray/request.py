@@ -12,21 +12,20 @@ from scheduler.errors import ExecutorError
 from scheduler.model.commands import Start, Task
 
 __all__ = [
-    "ActorRequest",
-    "RayRequest",
     "actor_name",
+    "ActorRequest",
     "check_id",
+    "claim",
     "group_name",
     "group_prefix",
     "namespace_of",
     "node_resources",
     "prepare",
+    "RayRequest",
 ]
 
 ACTOR_CPU = 0.001
 """A supervisor's share. Never 0: Ray forks workers without bound for what asks for no CPU."""
-
-NO_DEVICE_SHARE = 0.001  # of a node's resource, by a task that holds no device there
 
 
 class ActorRequest(Struct, frozen=True, kw_only=True):
@@ -84,21 +83,15 @@ def claim(task: Task) -> Mapping[str, float]:
 
     The names are our own: `NPU` and `GPU` mean hardware to Ray, which would look for it.
     """
-    devices = float(len(task.devices)) or NO_DEVICE_SHARE
-    resources = {f"node_{task.node}": devices}
-    if task.devices:
-        resources[f"acc_{task.accelerator}"] = devices
-    return resources
+    devices = float(len(task.devices))
+    return {f"node_{task.node}": devices, f"acc_{task.accelerator}": devices}
 
 
 def node_resources(nodes: Mapping[str, tuple[str, int]]) -> dict[str, float]:
-    """The custom resources of a raylet that stands for `nodes`: name -> (accelerator, devices).
-
-    A node offers a little more than its devices, for tasks that hold none.
-    """
+    """The custom resources of a raylet that stands for `nodes`: name -> (accelerator, devices)."""
     resources: dict[str, float] = {}
     for name, (accelerator, devices) in nodes.items():
-        resources[f"node_{name}"] = devices + 1.0
+        resources[f"node_{name}"] = float(devices)
         resources[f"acc_{accelerator}"] = resources.get(f"acc_{accelerator}", 0.0) + devices
     return resources
 

@@ -12,17 +12,17 @@ from scheduler.errors import DualtrackError, ExecutorError
 from scheduler.model.commands import Release, Stop
 
 __all__ = [
-    "SETTINGS",
     "Call",
+    "failure",
     "GatewaySettings",
     "List",
     "Logs",
+    "raised",
+    "read_frame",
     "Reply",
     "Reports",
     "Send",
-    "failure",
-    "raised",
-    "read_frame",
+    "SETTINGS",
     "write_frame",
 ]
 
