@@ -1,30 +1,30 @@
 """Every error that dualtrack raises on purpose.
 
-    DualtrackError                     exit code 1
-    ├── ConfigError                    2   a file or an inline specification is wrong (place, problem, remedy)
-    ├── UsageError                     2   a command was called in a way that cannot be meant
-    │   └── TooLargeError              2   the body of a request is larger than the service reads
-    ├── InfeasibleError                4   no future state of this fleet can run the job
-    ├── DeniedError                    5   a quota or rule refuses the job, and waiting cannot help
-    ├── AuthError                      6   not authenticated, or not allowed
-    │   └── ForbiddenError             6   who asks is known, and their role does not allow it
-    ├── ConflictError                  1   a live job has that name, or a submission key was used for another body
-    ├── NotFoundError                  1   no such job, node or tenant that the caller may see
-    ├── OverloadedError                1   a limit on waiting work was reached; try again later
-    ├── UnavailableError               1   the service, the executor or a program that it needs is not there
-    │   └── PortInUseError             1   another program listens where the service should
-    ├── TransitionError                1   an event met a state it has no row for (a defect; carries the job's story)
-    ├── InvariantError                 1   the state contradicts itself (a defect; carries the invariant's number)
-    ├── PlanRejectedError              1   a plan met a newer state than it was made for
-    ├── JournalError                   1
-    │   ├── JournalWriteError          1   a write or a sync failed: nothing of the batch is acknowledged
-    │   ├── JournalCorruptError        1   a record in the middle does not match its checksum
-    │   ├── JournalVersionError        1   a record was written by a newer dualtrack
-    │   └── JournalLockedError         1   another scheduler leads on this journal
-    ├── ExecutorError                  1
-    │   ├── OutcomeUnknownError        1   a call timed out: it may or may not have had its effect
-    │   └── StaleEpochError            1   the command belongs to an older epoch or attempt
-    └── DeviceError                    1   a device could not be probed, or is not what was granted
+DualtrackError                     exit code 1
+├── ConfigError                    2   a file or an inline specification is wrong (place, problem, remedy)
+├── UsageError                     2   a command was called in a way that cannot be meant
+│   └── TooLargeError              2   the body of a request is larger than the service reads
+├── InfeasibleError                4   no future state of this fleet can run the job
+├── DeniedError                    5   a quota or rule refuses the job, and waiting cannot help
+├── AuthError                      6   not authenticated, or not allowed
+│   └── ForbiddenError             6   who asks is known, and their role does not allow it
+├── ConflictError                  1   a live job has that name, or a submission key was used for another body
+├── NotFoundError                  1   no such job, node or tenant that the caller may see
+├── OverloadedError                1   a limit on waiting work was reached; try again later
+├── UnavailableError               1   the service, the executor or a program that it needs is not there
+│   └── PortInUseError             1   another program listens where the service should
+├── TransitionError                1   an event met a state it has no row for (a defect; carries the job's story)
+├── InvariantError                 1   the state contradicts itself (a defect; carries the invariant's number)
+├── PlanRejectedError              1   a plan met a newer state than it was made for
+├── JournalError                   1
+│   ├── JournalWriteError          1   a write or a sync failed: nothing of the batch is acknowledged
+│   ├── JournalCorruptError        1   a record in the middle does not match its checksum
+│   ├── JournalVersionError        1   a record was written by a newer dualtrack
+│   └── JournalLockedError         1   another scheduler leads on this journal
+├── ExecutorError                  1
+│   ├── OutcomeUnknownError        1   a call timed out: it may or may not have had its effect
+│   └── StaleEpochError            1   the command belongs to an older epoch or attempt
+└── DeviceError                    1   a device could not be probed, or is not what was granted
 """
 
 __all__ = [

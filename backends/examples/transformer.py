@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["ByteTransformer", "shape_of"]
+__all__ = ["Block", "ByteTransformer", "shape_of"]
 
 BYTES = 256
 

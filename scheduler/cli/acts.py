@@ -7,7 +7,7 @@ import typer
 from scheduler.cli.output import say
 from scheduler.cli.selection import HomeOption, Jobs, ServerOption, connect
 
-__all__ = ["register"]
+__all__ = ["cancel", "register", "requeue", "resume", "suspend", "update"]
 
 DONE = {"cancel": "cancelled", "suspend": "suspended", "resume": "resumed", "requeue": "requeued"}
 

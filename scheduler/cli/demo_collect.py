@@ -10,7 +10,7 @@ from scheduler.cli.demo_forecast import Expectation
 from scheduler.cli.demo_play import Played
 from scheduler.cli.demo_record import DemoRecord, JobLine, NodeLine, Span, TenantLine, ranks_at_once
 
-__all__ = ["job_lines", "node_lines", "recorded", "seconds", "spans_of", "tenant_lines"]
+__all__ = ["job_lines", "label", "node_lines", "ranks_of", "recorded", "seconds", "spans_of", "tenant_lines"]
 
 VERSIONS_OF = ("dualtrack", "torch", "ray", "numpy")
 

@@ -9,7 +9,7 @@ import msgspec
 from scheduler.cli.demo_picture import colours, timeline_svg
 from scheduler.cli.demo_record import DemoRecord, moves
 
-__all__ = ["job_cells", "page", "tenant_cells", "write_report"]
+__all__ = ["facts", "interactive", "job_cells", "page", "tenant_cells", "write_report"]
 
 JOB_TITLES = (
     "job",

@@ -7,7 +7,7 @@ from scheduler.cli.demo_record import DemoRecord
 from scheduler.cli.demo_report import JOB_TITLES, TENANT_TITLES, facts, job_cells, tenant_cells
 from scheduler.cli.output import Column, Format, fields, heading, say, table
 
-__all__ = ["summarise"]
+__all__ = ["cell_of", "summarise"]
 
 QUIET = ("order and lengths", "versions", "machine")
 """Facts that are for the report alone."""

@@ -9,7 +9,7 @@ from scheduler.cli.output import Column, Format, document, say, table
 from scheduler.cli.rows import CELLS, NODES, POOLS, QUOTAS
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect, watched
 
-__all__ = ["register"]
+__all__ = ["cordon", "drain", "fleet", "quota", "register", "rules", "uncordon", "usage"]
 
 Nodes = Annotated[list[str], typer.Argument(help="Names of nodes, such as h200-0")]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Show again every two seconds")]

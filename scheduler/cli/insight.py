@@ -10,7 +10,7 @@ from scheduler.cli.rows import OPTIONS, held
 from scheduler.cli.selection import FormatOption, HomeOption, Jobs, ServerOption, connect
 from scheduler.cli.sentences import reason_of, sentence
 
-__all__ = ["register", "say_options"]
+__all__ = ["register", "say_options", "why"]
 
 
 def why(jobs: Jobs, output: FormatOption = Format.TABLE, server: ServerOption = None, home: HomeOption = None) -> None:

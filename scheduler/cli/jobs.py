@@ -19,7 +19,7 @@ from scheduler.cli.selection import (
     watched,
 )
 
-__all__ = ["register"]
+__all__ = ["describe", "event_line", "get", "list_", "register"]
 
 EVENTS_SHOWN = 20
 

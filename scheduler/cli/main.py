@@ -9,7 +9,7 @@ import typer
 from scheduler.cli.output import complain
 from scheduler.errors import DualtrackError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "demo", "main", "run"]
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141

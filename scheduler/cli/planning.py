@@ -13,7 +13,7 @@ from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, conn
 if TYPE_CHECKING:
     from scheduler.simulator.report import SimulationReport
 
-__all__ = ["register", "show_plans"]
+__all__ = ["plan", "register", "show_plans", "simulate"]
 
 VERDICTS: Final = {
     "starts_now": "starts now",

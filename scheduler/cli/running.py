@@ -12,7 +12,7 @@ from scheduler.cli.selection import FormatOption, HomeOption, Jobs, ServerOption
 if TYPE_CHECKING:
     from scheduler.service.client import Client
 
-__all__ = ["job_exit_code", "register"]
+__all__ = ["document_of", "events", "job_exit_code", "logs", "register", "wait"]
 
 POLL_S: Final = 0.5
 CANCELLED: Final = 252

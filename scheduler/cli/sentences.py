@@ -8,7 +8,7 @@ from scheduler.cli.humanise import devices, when
 from scheduler.model.reasons import FOR_EVER, Reason, ReasonCode
 from scheduler.model.units import US_PER_S
 
-__all__ = ["SENTENCES", "reason_of", "sentence", "short"]
+__all__ = ["is_for_ever", "reason_of", "sentence", "SENTENCES", "short"]
 
 
 def _what(r: Reason, count: int) -> str:

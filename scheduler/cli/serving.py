@@ -15,7 +15,7 @@ from scheduler.cli.selection import HomeOption
 if TYPE_CHECKING:
     from scheduler.service.settings import ServiceFile
 
-__all__ = ["register"]
+__all__ = ["down", "register", "up"]
 
 READY_WITHIN_S: Final = 120.0
 GONE_WITHIN_S: Final = 60.0

@@ -12,7 +12,7 @@ from scheduler.cli.selection import FormatOption, HomeOption, Labels, ServerOpti
 if TYPE_CHECKING:
     from scheduler.service.client import Client
 
-__all__ = ["jobs_of_files", "register"]
+__all__ = ["jobs_of_files", "register", "submit"]
 
 
 def submit(

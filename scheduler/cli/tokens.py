@@ -9,7 +9,7 @@ from scheduler.cli.humanise import when
 from scheduler.cli.output import Column, Format, say, table
 from scheduler.cli.selection import FormatOption, HomeOption
 
-__all__ = ["register"]
+__all__ = ["create", "list_", "register", "revoke"]
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens of this home's service: who may ask, and for what.")
 

@@ -7,7 +7,7 @@ import typer
 from scheduler.cli.output import Format, complain, document, say
 from scheduler.cli.selection import FormatOption
 
-__all__ = ["register"]
+__all__ = ["register", "validate", "version"]
 
 
 def validate(

@@ -17,7 +17,17 @@ from scheduler.model.allocations import Grant
 from scheduler.model.lifecycle import JobState
 from scheduler.quota.ledger import Ledger
 
-__all__ = ["CHECKS", "check"]
+__all__ = [
+    "arrays_keep_their_limit",
+    "check",
+    "CHECKS",
+    "columns_show_what_is_held",
+    "devices_are_held_once",
+    "ledger_is_the_sum_of_allocations",
+    "no_job_is_lost",
+    "placements_meet_what_was_asked",
+    "states_and_attempts_agree",
+]
 
 _HOLDING: Final = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
 

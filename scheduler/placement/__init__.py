@@ -4,4 +4,4 @@ from scheduler.placement.feasibility import Demand, admits
 from scheduler.placement.gang import STRATEGIES, place
 from scheduler.placement.room import Fleet, Room
 
-__all__ = ["STRATEGIES", "Demand", "Fleet", "Room", "admits", "place"]
+__all__ = ["admits", "Demand", "Fleet", "place", "Room", "STRATEGIES"]

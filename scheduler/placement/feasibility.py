@@ -10,7 +10,7 @@ from scheduler.model.allocations import Grant
 from scheduler.model.jobs import Level, PerDevice
 from scheduler.placement.room import Fleet, Room
 
-__all__ = ["Demand", "admits", "devices_each_can_give", "granted_share"]
+__all__ = ["admits", "Demand", "devices_each_can_give", "floor_to_grants", "granted_share"]
 
 
 class Demand(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from scheduler.model.jobs import Level
 from scheduler.placement.feasibility import Demand, devices_each_can_give, floor_to_grants, granted_share
 from scheduler.placement.room import Room
 
-__all__ = ["STRATEGIES", "Strategy", "place"]
+__all__ = ["best_fit", "place", "spread", "STRATEGIES", "Strategy"]
 
 Strategy = Callable[[NDArray[np.int64], int], int]
 """(devices that each node can give, count wanted) -> position of the node to take a part from; never one with 0."""

@@ -3,4 +3,4 @@
 from scheduler.policies.problem import NONE, Choice, Policy, Problem
 from scheduler.policies.registry import POLICIES
 
-__all__ = ["NONE", "POLICIES", "Choice", "Policy", "Problem"]
+__all__ = ["Choice", "NONE", "POLICIES", "Policy", "Problem"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NONE", "Choice", "Policy", "Problem"]
+__all__ = ["Choice", "NONE", "Policy", "Problem"]
 
 NONE = -1
 

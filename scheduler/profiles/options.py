@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from msgspec import Struct
 
@@ -89,7 +89,7 @@ def _joined(parts: tuple[_Candidate, ...], catalog: Catalog) -> JobOption:
     )
 
 
-def _preference(prefer: Prefer):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _preference(prefer: Prefer) -> Callable[[JobOption], float]:
     """Order-based policies follow it as it is; priced ones add their prices."""
     if prefer is Prefer.LISTED:
         return lambda option: 0  # options keep the order of the file

@@ -3,4 +3,4 @@
 from scheduler.quota.ledger import Ledger, Shortage
 from scheduler.quota.tree import UNLIMITED, TenantTree
 
-__all__ = ["UNLIMITED", "Ledger", "Shortage", "TenantTree"]
+__all__ = ["Ledger", "Shortage", "TenantTree", "UNLIMITED"]

@@ -40,7 +40,7 @@ from scheduler.service.recovery import Recovered, adopted, recover, seen_of
 from scheduler.service.settings import TOKEN_FILE, ServiceFile, forget_service, write_private, write_service
 from scheduler.service.wiring import Backends, RayCluster
 
-__all__ = ["ServeOptions", "serve"]
+__all__ = ["listening", "new_id", "serve", "ServeOptions", "Service", "user_name"]
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from scheduler.service.identity import Identity, Permission, TokenStore, require
 from scheduler.service.loop import EngineLoop
 from scheduler.service.metrics import Metrics
 
-__all__ = ["BODY_LIMIT", "Desk", "allow", "body_of", "decoded", "desk_of", "find_job"]
+__all__ = ["allow", "BODY_LIMIT", "body_of", "decoded", "Desk", "desk_of", "find_job", "identify"]
 
 BODY_LIMIT: Final = 256 * 1024
 AMBIGUOUS_SHOWN: Final = 5

@@ -18,7 +18,7 @@ from scheduler.errors import DualtrackError, ExecutorError, OutcomeUnknownError,
 from scheduler.model.commands import Command, Release, Start, Stop
 from scheduler.ports import AttemptKey, AttemptStatus, Executor, Report
 
-__all__ = ["Listed", "Received", "StartFailed", "CellLink"]
+__all__ = ["CellLink", "Listed", "Received", "StartFailed"]
 
 log = logging.getLogger(__name__)
 

@@ -215,7 +215,7 @@ class EngineLoop:
             self._commit(records)
             if records:
                 self._observer.cycled(decided - began, time.perf_counter() - decided)
-        except BaseException as error:
+        except BaseException as error:  # whatever stops the loop: those who wait must learn that nothing was accepted
             for request, _ in accepted:
                 request.future.set_exception(UnavailableError(f"nothing was accepted: {error}", "try again later"))
             raise

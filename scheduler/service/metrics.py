@@ -22,7 +22,7 @@ from scheduler.model.events import (
 from scheduler.model.lifecycle import TERMINAL, AttemptEnd, JobState, StopCause
 from scheduler.model.units import US_PER_S
 
-__all__ = ["METRIC_NAMES", "Gauges", "Metrics"]
+__all__ = ["count_jobs", "Gauges", "METRIC_NAMES", "Metrics"]
 
 METRIC_NAMES: Final = (
     "dualtrack_build_info",

@@ -24,7 +24,24 @@ from scheduler.service.loop import Proposal
 from scheduler.service.routes_jobs import job_of, with_tenant
 from scheduler.service.views import View
 
-__all__ = ["open_router", "router"]
+__all__ = [
+    "cordon",
+    "drain",
+    "events",
+    "fleet",
+    "healthz",
+    "info",
+    "metrics",
+    "open_router",
+    "plan",
+    "readyz",
+    "router",
+    "rules",
+    "shutdown",
+    "tenants",
+    "uncordon",
+    "usage",
+]
 
 router = APIRouter(prefix="/v1")
 open_router = APIRouter()

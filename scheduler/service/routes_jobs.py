@@ -25,7 +25,22 @@ from scheduler.service.modes import RunMode
 from scheduler.service.reports import option_name, options_view
 from scheduler.service.views import View, job_view, matches, nodes_of, summary_view
 
-__all__ = ["job_of", "router", "with_tenant"]
+__all__ = [
+    "cancel",
+    "Changes",
+    "get_job",
+    "get_reasons",
+    "job_of",
+    "list_jobs",
+    "logs",
+    "requeue",
+    "resume",
+    "router",
+    "submit",
+    "suspend",
+    "update",
+    "with_tenant",
+]
 
 router = APIRouter(prefix="/v1")
 

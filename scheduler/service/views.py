@@ -14,7 +14,23 @@ from scheduler.model.reasons import Reason
 from scheduler.model.units import to_s
 from scheduler.service.feed import iso
 
-__all__ = ["Expected", "View", "attempt_view", "job_view", "nodes_of", "reason_view", "summary_view"]
+__all__ = [
+    "attempt_view",
+    "Expected",
+    "expected_view",
+    "first_start_us",
+    "holdings",
+    "is_emulated",
+    "job_view",
+    "matches",
+    "nodes_of",
+    "progress_view",
+    "ran_us",
+    "reason_view",
+    "summary_view",
+    "View",
+    "waited_us",
+]
 
 View = dict[str, Any]
 

@@ -11,7 +11,7 @@ from scheduler.errors import ConfigError
 from scheduler.model.cluster import Cell, Cluster
 from scheduler.ports import Clock, Executor
 
-__all__ = ["EXECUTORS", "Backends", "RayCluster", "reap"]
+__all__ = ["Backends", "EXECUTORS", "RayCluster", "reap"]
 
 
 class RayCluster(Struct, frozen=True):

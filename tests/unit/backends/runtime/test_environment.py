@@ -102,11 +102,11 @@ def test_a_session_reads_back_what_the_supervisor_wrote():
 
 @pytest.mark.parametrize(
     ("path", "workdir", "wanted"),
-    [("/c", "/job", "/c"), ("c", "/job", "/job/c"), ("c", "", "/root/job-a/checkpoints/c"), ("", "/job", "")],
+    [("/c", "/job", "/c"), ("c", "/job", "/job/c"), ("c", "", "/place/job-a/checkpoints/c"), ("", "/job", "")],
 )
 def test_a_checkpoint_path_is_the_same_for_every_attempt(path, workdir, wanted):
     (request,) = prepare(start(checkpoint_path=path, workdir=workdir)).tasks
-    env = rank_environment(request, TaskPlace(Path("/root/job-a/3/0")), 0, {})
+    env = rank_environment(request, TaskPlace(Path("/place/job-a/3/0")), 0, {})
     assert env["DUALTRACK_CHECKPOINT_PATH"] == wanted
 
 
