@@ -28,8 +28,8 @@ BACKENDS_MAY = ("scheduler.errors", "scheduler.model", "scheduler.ports", "backe
 WIRING = "scheduler.service.wiring"
 PURE = tuple(f"scheduler.{name}" for name in ("model", "profiles", "quota", "policies", "placement", "engine"))
 OUTSIDE_WORLD = frozenset(
-    "time datetime random secrets uuid logging os pathlib io tempfile shutil sqlite3 sqlalchemy socket subprocess threading"
-    " multiprocessing asyncio httpx urllib".split()
+    {"time", "datetime", "random", "secrets", "uuid", "logging", "os", "pathlib", "io", "tempfile", "shutil", "httpx"}
+    | {"sqlite3", "sqlalchemy", "socket", "subprocess", "threading", "multiprocessing", "asyncio", "urllib"}
 )
 
 
