@@ -82,6 +82,7 @@ def _task(
         role=role.name,
         accelerator=kind.name,
         adapter=kind.adapter,
+        dies=kind.dies,
         emulated=pool.emulated,
         devices=tuple(bit for bit in range(grant.devices.bit_length()) if grant.devices >> bit & 1),
         world=world,

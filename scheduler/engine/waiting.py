@@ -99,4 +99,11 @@ def _nothing_open(snapshot: Snapshot, problem: Problem, index: int, best: int, n
     later = [time for time in opens if time > now_us]
     if later:
         return Reason(code=ReasonCode.AFTER_WAIT, until_us=min(later))
+    allowed = snapshot.columns.option("allowed")[int(snapshot.columns.job("first")[number]) :]
+    masked = [row for row, may in zip(rows, allowed, strict=False) if may]
+    if masked:  # the policy would have given it devices, but no node had them together with processors and memory
+        chosen = masked[0].option.chosen[0]
+        have = _idle(snapshot, masked[0].cell, chosen.accelerator)
+        code = ReasonCode.FRAGMENTED if have >= chosen.count else ReasonCode.NO_ROOM
+        return Reason(code=code, accelerator=chosen.accelerator, need=chosen.count, have=have)
     return Reason(code=ReasonCode.MOVE_NOT_ALLOWED, accelerator=rows[0].option.chosen[0].accelerator)

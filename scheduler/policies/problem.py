@@ -51,8 +51,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`option` is int64[n], NONE for no option; `order` the sequence in which waiting jobs are to be placed. `blocked_by` is int64[n]: for a job without an option the row that
-    stood in the way of its best open one, NONE where it was not looked at because an earlier job has first claim."""
+    """`option` is int64[n], NONE for no option; `order` the sequence in which waiting jobs are to be placed.
+
+    `blocked_by` is int64[n]: for a job without an option the row that stood in the way of its best open one, NONE where
+    it was not looked at because an earlier job has first claim.
+    """
 
     option: Int
     order: Int

@@ -15,6 +15,9 @@ UNLIMITED = 2**60
 
 COMPUTE_UNITS = "compute_units"
 
+REMEMBERED_CHOICES = 4096
+"""Jobs by the thousand take the same few choices, and each is asked about at every step of its life."""
+
 
 def family_resource(family: str) -> str:
     return f"family:{family}"
@@ -46,6 +49,7 @@ class TenantTree:
         for i, tenant in enumerate(tenants.tenants, start=1):
             for quota in tenant.quotas:
                 self._set_limit(i, quota)
+        self._uses: dict[tuple[tuple[Chosen, ...], int], tuple[tuple[int, int], ...]] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
             *(UNLIMITED if t.per_user.max_devices is None else t.per_user.max_devices for t in tenants.tenants),
@@ -76,6 +80,15 @@ class TenantTree:
 
     def uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         """What a choice takes from each resource: (column, amount), every column once, ascending."""
+        key = (chosen, charge)
+        found = self._uses.get(key)
+        if found is None:
+            if len(self._uses) >= REMEMBERED_CHOICES:
+                self._uses.clear()
+            found = self._uses[key] = self._sum_uses(chosen, charge)
+        return found
+
+    def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         amounts: dict[int, int] = {self.resource_index[COMPUTE_UNITS]: charge}
         for part in chosen:
             for column in self._columns[part.accelerator]:

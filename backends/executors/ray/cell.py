@@ -31,7 +31,6 @@ from scheduler.ports import AttemptKey, AttemptStatus, Report
 
 __all__ = ["RayCell"]
 
-GROUP_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 60.0  # for the actors' processes to come up, on a machine that does more than this
 CALL_TIMEOUT_S = 15.0
 
@@ -39,10 +38,11 @@ CALL_TIMEOUT_S = 15.0
 class RayCell:
     """`scheduler.ports.Executor` over a link, for one mirror. `node_root` is where tasks keep their files on nodes."""
 
-    def __init__(self, link: RayLink, mirror: Mirror, node_root: Path) -> None:
+    def __init__(self, link: RayLink, mirror: Mirror, node_root: Path, room_timeout_s: float) -> None:
         self._link = link
         self._mirror = mirror
         self._node_root = node_root
+        self._room_timeout_s = room_timeout_s
         self._handles: dict[str, Any] = {}
         self._news = threading.Condition()
         self._adopt()
@@ -83,7 +83,7 @@ class RayCell:
 
     def _launch(self, request: RayRequest) -> None:
         self._check_nodes(request)
-        group = self._link.place_group(request, GROUP_TIMEOUT_S)
+        group = self._link.place_group(request, self._room_timeout_s)
         command = request.launch.command
         handles = []
         for index, actor in enumerate(request.actors):

@@ -73,7 +73,11 @@ class RayHandle(Struct, frozen=True, kw_only=True):
 
 def ray_environment(token_file: str, *, loopback: bool) -> dict[str, str]:
     """Explicit at both ends, because Ray turns authentication on or off by what it finds in the user's home."""
-    env = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token" if token_file else "disabled"}
+    env = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token" if token_file else "disabled",
+        "RAY_NUM_REDIS_GET_RETRIES": "3",  # a second each, also after a refusal
+    }
     if token_file:
         env["RAY_AUTH_TOKEN_PATH"] = token_file
     if loopback:

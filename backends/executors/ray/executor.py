@@ -17,6 +17,10 @@ __all__ = ["RayExecutor"]
 JOIN_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 180.0  # longer than the gateway's own limits together, so that it can undo and tell
 CALL_TIMEOUT_S = 60.0
+ROOM_TIMEOUT_S = 20.0  # for devices that the scheduler knows to be free, and Ray may not yet
+
+REFUSED = b"InvalidAuthToken"  # what Ray's client says, in its log alone
+REMEDY = "use the token file that its head was started with"
 
 
 class RayExecutor:
@@ -27,12 +31,19 @@ class RayExecutor:
     """
 
     def __init__(
-        self, handle: RayHandle, root: Path, *, node_root: Path | None = None, memory_scale: float = 1.0
+        self,
+        handle: RayHandle,
+        root: Path,
+        *,
+        node_root: Path | None = None,
+        memory_scale: float = 1.0,
+        room_timeout_s: float = ROOM_TIMEOUT_S,
     ) -> None:
         self.handle = handle
         self.root = root.resolve()
         self._node_root = node_root or self.root / "node"
         self._memory_scale = memory_scale
+        self._room_timeout_s = room_timeout_s
         self._lock = threading.Lock()
         self._connection: Connection | None = None
 
@@ -52,7 +63,7 @@ class RayExecutor:
         self._joined().call(Send(request), type(None), START_TIMEOUT_S)
 
     def stop(self, command: Stop | Release) -> None:
-        self._joined().call(command, type(None), CALL_TIMEOUT_S)
+        self._joined().call(command, type(None), START_TIMEOUT_S)  # it waits for a start of the same attempt
 
     def list(self) -> tuple[AttemptStatus, ...]:
         return self._joined().call(List(), tuple[AttemptStatus, ...], CALL_TIMEOUT_S)
@@ -97,7 +108,14 @@ class RayExecutor:
             namespace=self.handle.namespace,
             mirror=str(self.root / "attempts"),
             node_root=str(self._node_root),
+            room_timeout_s=self._room_timeout_s,
         )
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         env = self.handle.environment()
-        return Connection(settings, env, self.root / "gateway.log", JOIN_TIMEOUT_S)
+        log = self.root / "gateway.log"
+        try:
+            return Connection(settings, env, log, JOIN_TIMEOUT_S)
+        except UnavailableError:
+            if REFUSED in log.read_bytes():
+                raise UnavailableError(f"Ray at {self.handle.address} refuses our token", REMEDY) from None
+            raise

@@ -44,9 +44,9 @@ class Gateway:
 
         self._replies = replies
         self._lock = threading.Lock()
-        self._cell = RayCell(
-            RayLink(settings.address, settings.namespace), Mirror(Path(settings.mirror)), Path(settings.node_root)
-        )
+        link = RayLink(settings.address, settings.namespace)
+        mirror = Mirror(Path(settings.mirror))
+        self._cell = RayCell(link, mirror, Path(settings.node_root), settings.room_timeout_s)
 
     def serve(self, calls: IO[bytes]) -> None:
         """Answer calls, several at once, until there can be no more."""

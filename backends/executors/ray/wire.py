@@ -38,6 +38,7 @@ class GatewaySettings(Struct, frozen=True):
     namespace: str
     mirror: str
     node_root: str
+    room_timeout_s: float
 
 
 class Send(Struct, frozen=True, tag="send"):

@@ -104,11 +104,37 @@ def test_a_start_that_cannot_be_placed_fails_in_words_and_leaves_nothing(executo
     assert holdings(executor.handle) == ([], [])
 
 
+def test_a_gang_that_finds_no_room_leaves_nothing_and_starts_once_there_is_some(tmp_path):
+    executor = RayExecutor(handle_for(tmp_path), tmp_path / "ray", room_timeout_s=1.0)
+    first, second = attempt(TELLS, ranks=8), attempt(TELLS, ranks=8, job="job-b")
+    executor.start(structs.replace(first, tasks=(one_rank(first),)))
+    with pytest.raises(ExecutorError, match="job-b was not started: Ray has no room for the gang within 1 s"):
+        executor.start(structs.replace(second, tasks=(one_rank(second),)))
+    assert [status.job_id for status in executor.list()] == ["job-a"]
+    executor.stop(release(first))
+    until(lambda: starts(executor, structs.replace(second, tasks=(one_rank(second),))), what="the second start")
+    executor.stop(release(second))
+    executor.close()
+
+
+def one_rank(start):
+    """The task with all its devices and a single process."""
+    return structs.replace(start.tasks[0], local_ranks=1, world_size=1)
+
+
+def starts(executor, start):
+    try:
+        executor.start(start)
+    except ExecutorError:
+        return False
+    return True
+
+
 def test_a_wrong_token_and_a_dead_address_are_one_clear_line_each(tmp_path):
     token = tmp_path / "token"
     token.write_text("0" * 64)
     refused = RayExecutor(structs.replace(handle_for(tmp_path), head=None, token_file=str(token)), tmp_path / "a")
-    with pytest.raises(UnavailableError, match=r"^cannot join Ray at 127\.0\.0\.1:\d+: [^\n]+$"):
+    with pytest.raises(UnavailableError, match=r"^Ray at 127\.0\.0\.1:\d+ refuses our token; use the token file"):
         refused.list()
     dead = RayExecutor(structs.replace(handle_for(tmp_path), head=None, address="127.0.0.1:9"), tmp_path / "b")
     with pytest.raises(UnavailableError, match=r"^no Ray cluster answers at 127\.0\.0\.1:9;"):
