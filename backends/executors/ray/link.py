@@ -5,7 +5,9 @@ been gone for a minute; no scheduler should go with it.
 """
 
 import contextlib
+import itertools
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,9 +24,12 @@ from scheduler.errors import ExecutorError, OutcomeUnknownError, UnavailableErro
 __all__ = ["ActorGoneError", "Group", "RayLink", "translated"]
 
 CALLS_AT_ONCE = 8  # of one actor: a waiting look at its reports must not keep out a stop
-FIRST_TRY_S = 0.4
-"""Ray places a group at once or looks again a second later. Capacity that was freed just before is often missed by the
-first look, so a group that waits this long is asked for anew, which looks at once."""
+QUICK_TRIES = 3
+QUICK_TRY_S = 0.4
+"""Ray places a group at once or looks again after a while, up to a second later. Capacity that was freed just before is
+often missed by the first look, so a group is asked for anew a few times, which looks at once."""
+
+PLACED_POLL_S = 0.01
 
 
 class ActorGoneError(ExecutorError):
@@ -114,17 +119,25 @@ class RayLink:
 
     def place_group(self, request: RayRequest, timeout_s: float) -> Any:
         """Reserve every bundle or none. Raises ExecutorError when there is no room within the time."""
-        left_s = timeout_s
+        deadline = time.monotonic() + timeout_s
         with translated("placing a group"):
-            while True:
+            for tries in itertools.count(1):
                 group = placement_group([dict(b) for b in request.bundles], name=request.group, lifetime="detached")
-                patience_s = FIRST_TRY_S if left_s > timeout_s - 3 * FIRST_TRY_S else left_s
-                if group.wait(patience_s):
+                until = deadline if tries > QUICK_TRIES else min(deadline, time.monotonic() + QUICK_TRY_S)
+                if self._is_placed(group, until):
                     return group
                 remove_placement_group(group)
-                left_s -= patience_s
-                if left_s <= 0:
-                    raise ExecutorError(f"Ray has no room for the gang within {timeout_s:g} s")
+                if time.monotonic() >= deadline:
+                    break
+        raise ExecutorError(f"Ray has no room for the gang within {timeout_s:g} s")
+
+    def _is_placed(self, group: Any, until: float) -> bool:
+        """Whether Ray places the group by then. Its own wait knows whole seconds only."""
+        while placement_group_table(group)["state"] != "CREATED":
+            if time.monotonic() >= until:
+                return False
+            time.sleep(PLACED_POLL_S)
+        return True
 
     def remove_groups(self, prefix: str) -> None:
         """Remove the groups whose names begin so; what runs in them is killed by Ray."""
