@@ -63,9 +63,11 @@ def test_the_quick_demo_moves_a_job_and_serves_throughout_on_ray(scratch):
     check("ray", scratch)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_process_and_no_file_behind(scratch, number):
-    command = [*COMMAND, "--executor", "local", "--report", str(scratch / "report")]
+@pytest.mark.parametrize(
+    ("executor", "number"), [("local", signal.SIGTERM), pytest.param("ray", signal.SIGINT, marks=pytest.mark.ray)]
+)
+def test_an_interrupted_demo_leaves_no_process_and_no_file_behind(scratch, executor, number):
+    command = [*COMMAND, "--executor", executor, "--report", str(scratch / "report")]
     with subprocess.Popen(
         command, cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as demo:
