@@ -88,8 +88,20 @@ def _gate(snapshot: Snapshot, number: int, begun: dict[int, int]) -> Reason | No
     holds = snapshot.array_held.get(head, 0) + begun.get(head, 0)
     if holds >= array.max_running:
         return Reason(code=ReasonCode.ARRAY_LIMIT, need=array.max_running, have=holds)
-    begun[head] = begun.get(head, 0) + 1
+    if _could_ever_start(snapshot, number):  # one that cannot must not keep its array's turn for ever
+        begun[head] = begun.get(head, 0) + 1
     return None
+
+
+def _could_ever_start(snapshot: Snapshot, number: int) -> bool:
+    """Whether some option that the job may still take stays within the limits when nothing else counts against them."""
+    rows, columns = snapshot.rows, snapshot.columns
+    allowed = columns.option("allowed")[int(columns.job("first")[number]) :]
+    return any(
+        allowed[place]
+        and all(u < rows.capacity_rows or amount <= rows.limit[u - rows.capacity_rows] for u, amount in option.uses)
+        for place, option in enumerate(snapshot.rows_of[number].rows)
+    )
 
 
 def build(

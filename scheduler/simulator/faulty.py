@@ -8,7 +8,6 @@ from msgspec import structs
 from scheduler.engine.image import decode, encode
 from scheduler.engine.intake import action, node_state
 from scheduler.engine.reconcile import reconcile
-from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
 from scheduler.errors import ConflictError, InvariantError
 from scheduler.model.cluster import NodeState
@@ -32,10 +31,6 @@ _ORDERS = (NodeState.CORDONED, NodeState.DRAINING, NodeState.READY, NodeState.RE
 _ACTIONS = (*JobAction, JobAction.RESUME, JobAction.REQUEUE)  # most of what is suspended should go on
 _LARGEST_LEAP_US = US_PER_H
 _LARGEST_LAPSE_US = 60 * US_PER_S
-
-
-def _head(job: JobRecord) -> int:
-    return job.array.head if job.array is not None else -1
 
 
 class FaultyDriver(Driver):
@@ -162,9 +157,6 @@ class FaultyDriver(Driver):
             return False
         if job.reason.code is ReasonCode.DEPENDENCY:
             return any(self.is_blocked(dependency.job) for dependency in job.after)
-        if job.reason.code is ReasonCode.ARRAY_LIMIT:
-            peers = (self.state.jobs[n] for n in self.state.active if n < number)
-            return any(self.is_blocked(peer.number) for peer in peers if peer.array and peer.array.head == _head(job))
         return job.reason.code in FOR_EVER
 
     def _is_serving(self, number: int) -> bool:
