@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,19 @@ ASKED_LATELY_S: Final = 20.0
 LEAST_PAUSE_S: Final = 5.0
 MOST_JOBS: Final = 5_000
 """Live jobs up to which expected starts are kept fresh; a plan is made at any size."""
+
+
+def _leave_with_parent() -> None:
+    """In the worker: end when the service is gone, however it went. A worker waits on a pipe that it also holds itself,
+    so it would never hear of that."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(0)
 
 
 class Forecaster:
@@ -83,7 +97,7 @@ class Forecaster:
             if self._pool is None:
                 # spawn: a fork of a process with threads would copy locks that nobody releases
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+                self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_leave_with_parent)
             return self._pool
 
     def _drop_pool(self) -> None:
