@@ -35,11 +35,12 @@ def _explain(job: dict[str, Any], output: Format) -> None:
         say(f"{said}{devices}.")
         return
     say(f"{said} since {duration(seconds_between(job['submitted']))}.")
-    if job["reason"]:
-        say(sentence(reason_of(job["reason"])))
+    main = sentence(reason_of(job["reason"])) if job["reason"] else ""
+    if main:
+        say(main)
     if job["offer"]:
         say(f"The service would start it now on {job['offer']['option']} ({', '.join(job['offer']['nodes'])}).")
-    say_options(job["options"], output)
+    say_options(job["options"], output, told=main)
     expected = job["expected"] or {}
     if expected.get("start"):
         start = duration(max(0.0, -(seconds_between(expected["start"]) or 0.0)))
@@ -47,17 +48,18 @@ def _explain(job: dict[str, Any], output: Format) -> None:
         say(f"Expected to start at {when(expected['start'])} (in {start}) and to end at {when(expected['finish'])}.")
 
 
-def say_options(options: list[dict[str, Any]], output: Format) -> None:
-    """A table of options, and under it one sentence for each thing that blocks one."""
+def say_options(options: list[dict[str, Any]], output: Format, told: str = "") -> None:
+    """A table of options, and under it one sentence for each thing that blocks one, but for what was `told`."""
     if not options:
         return
     say()
     table(options, OPTIONS, Format.WIDE if output is Format.WIDE else Format.TABLE)
-    told = dict.fromkeys(sentence(reason_of(reason)) for option in options for reason in option["reasons"])
-    if told:
+    reasons = dict.fromkeys(sentence(reason_of(reason)) for option in options for reason in option["reasons"])
+    more = [line for line in reasons if line != told]
+    if more:
         say()
-        for line in told:
-            say(f"- {line}")
+    for line in more:
+        say(f"- {line}")
 
 
 def register(app: typer.Typer) -> None:

@@ -101,7 +101,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
     ends = ""
     if found["finish"]:
         low, high = when(found["finish_low"]), when(found["finish_high"])
-        ends = f"{when(found['finish'])}" + (f" (between {low} and {high})" if found["finish_low"] else "")
+        ends = f"{when(found['finish'])}" + (f" (between {low} and {high})" if low != high else "")
     fields(
         (
             ("problem", found["problem"]),
@@ -112,6 +112,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
             ("runs", "" if found["run_s"] is None else duration(found["run_s"])),
             ("ends", ends),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
+            ("would start now", _change(found["change"])),
         )
     )
     say_options(found["options"], output)
@@ -120,6 +121,10 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
     for quota in found["quota"]:
         tenant = quota["tenant"] or "the fleet"
         say(f"- {tenant}, {quota['resource']}: {quota['before']} of {quota['limit']} before, {quota['after']} after")
+
+
+def _change(change: dict[str, str] | None) -> str:
+    return "" if change is None else f"with {change['text']} (on {change['starts_on']})"
 
 
 def simulate(

@@ -14,6 +14,7 @@ from scheduler.model.allocations import Allocation
 from scheduler.model.events import Actor, Allocated, Configured, EpochStarted, StopOrdered
 from scheduler.model.jobs import Job
 from scheduler.quota import UNLIMITED
+from scheduler.service.changes import helpful_change
 from scheduler.service.feed import iso
 from scheduler.service.reports import option_name, options_view
 from scheduler.service.views import View
@@ -48,6 +49,13 @@ def expected_of(image: bytes, now_us: int) -> dict[int, tuple[int | None, int | 
 
 
 def _plan(state: State, job: Job, actor: Actor, now_us: int) -> View:
+    image = encode(state)
+    found = _decided(state, job, actor, now_us)
+    change = None if found["verdict"] == STARTS_NOW else helpful_change(image, job, actor, now_us)
+    return {**found, "change": None if change is None else {"text": change.text, "starts_on": change.starts_on}}
+
+
+def _decided(state: State, job: Job, actor: Actor, now_us: int) -> View:
     engine = Engine(state)
     number = len(state.jobs)
     try:

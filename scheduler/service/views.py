@@ -47,9 +47,11 @@ def reason_view(reason: Reason | None) -> View | None:
     if reason is None:
         return None
     view: View = {"code": str(reason.code)}
-    for name in ("accelerator", "need", "have", "who"):
+    for name in ("accelerator", "who"):
         if getattr(reason, name):
             view[name] = getattr(reason, name)
+    if reason.need or reason.have:
+        view["need"], view["have"] = reason.need, reason.have
     if reason.until_us:
         view["until"] = iso(reason.until_us)
     return view
