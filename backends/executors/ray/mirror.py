@@ -145,15 +145,15 @@ class Mirror:
                 append(path, Entry(time.time_ns() // 1000, end), durable=True)
 
     def copy_log(self, path: Path, read: Callable[[int], bytes]) -> None:
-        """Append what `read(offset)` has beyond our copy, which grows as the log does."""
-        with self._lock:
-            if not path.parent.is_dir():
-                return
-            with path.open("ab") as copy:
-                while chunk := read(copy.tell()):
+        """Append what `read(offset)` has beyond our copy, which grows as the log does. `read` may take its time."""
+        size = path.stat().st_size if path.exists() else 0
+        while path.parent.is_dir() and (chunk := read(size)):
+            with self._lock, path.open("ab") as copy:
+                if copy.tell() == size:  # else another caller was here meanwhile
                     copy.write(chunk)
-                    if len(chunk) < MAX_BYTES:
-                        return
+                size = copy.tell()
+            if len(chunk) < MAX_BYTES:
+                return
 
     def _prune(self) -> None:
         """Drop the oldest released attempts beyond the number that is kept."""

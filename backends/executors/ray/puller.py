@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,8 @@ class Puller:
         while not self._closed.is_set():
             try:
                 self._look()
-            except ExecutorError:  # Ray does not answer now
+            except Exception:  # noqa: BLE001 - the boundary of a thread that nothing may end: Ray or the disk, try again
+                traceback.print_exc()  # into the gateway's log
                 self._closed.wait(RETRY_S)
 
     def _look(self) -> None:
