@@ -89,7 +89,7 @@ class World:
         execution = self._prepare(command)
         self.executions[key] = execution
         if not self.down.isdisjoint(execution.nodes):
-            self._end(execution, now_us, AttemptEnd.START_FAILED)
+            self._end(execution, now_us, AttemptEnd.LOST)
         else:
             self._set_timer(execution, now_us + self.overheads.start_us + delay_us, TimerKind.UP)
 

@@ -235,7 +235,7 @@ def test_a_lost_node_takes_every_attempt_with_ranks_there():
     assert stage.ends() == [(10 * S, AttemptEnd.LOST, 0)]
     stage.world.stop(release(), stage.now_us)
     stage.world.start(start(attempt=2, tasks=(task(1),)), stage.now_us)
-    assert stage.ends()[-1] == (10 * S, AttemptEnd.START_FAILED, 0)
+    assert stage.ends()[-1] == (10 * S, AttemptEnd.LOST, 0)
 
 
 def test_hung_ranks_are_deaf_to_a_notice_and_lose_what_was_not_saved():
