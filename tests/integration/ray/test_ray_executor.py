@@ -65,6 +65,7 @@ def gone(pid):
 
 def test_a_killed_actor_is_a_lost_attempt_told_once_and_nothing_is_left(executor, tmp_path):
     started(executor, attempt(TELLS, tasks=2))
+    until(lambda: all(executor.logs(KEY, rank) for rank in (0, 1)), what="a word from each rank")
     found = supervisors(tmp_path)
     pids = [pid for state in found for pid in (state.identity.pid, *(rank.pid for rank in state.ranks))]
     assert len(pids) == 4
