@@ -41,7 +41,7 @@ def test_every_program_that_the_demo_starts_is_shipped(workload):
             assert importlib.util.find_spec(module) is not None
 
 
-@pytest.fixture(scope="module", params=[1.5, 3.0, 6.0], ids=lambda s: f"starts of {s} s")
+@pytest.fixture(scope="module", params=[1.5, 3.0, 6.0, 15.0], ids=lambda s: f"starts of {s} s")
 def played(request, demo):
     """The demo's workload in virtual time, on machines of different speed; its service stays to the end."""
     workload = load_workload(shipped("workload", "demo"), load_catalog())
@@ -55,7 +55,11 @@ def attempts(state):
             ranks = 0
             for grant in attempt.allocation.grants:
                 per_node = job.spec.roles[grant.role].resources.ranks_per is RanksPer.NODE
-                ranks += 1 if per_node else 2 * grant.count
+                ranks += (
+                    1
+                    if per_node
+                    else grant.count * (2 if attempt.allocation.chosen[0].accelerator == "ascend-910c" else 1)
+                )
             yield job, attempt, ranks
 
 
