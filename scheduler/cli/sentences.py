@@ -88,7 +88,18 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"It asks for {devices(r.need)} and one user{_by(r)} may hold {r.have}; ask for at most {r.have}."
     ),
     _C.LABELS_EXCLUDE: lambda r: (
-        f"The rules on its labels leave no node{_on(r)}{_by(r)}; correct the labels, or ask the operator."
+        f"A licence{_by(r)} excludes one of its labels and leaves no node{_on(r)}; correct the labels, or choose "
+        "another accelerator."
+    ),
+    _C.ELIGIBILITY: lambda r: (
+        f"An eligibility rule{_by(r)} leaves {r.have} devices{_on(r)} for it; correct its labels, or ask the operator."
+    ),
+    _C.LICENCE: lambda r: (
+        f"The licence{_by(r)} of the devices{_on(r)} has ended or does not cover their site; choose another "
+        "accelerator, or ask the operator."
+    ),
+    _C.LOT_FORBIDDEN: lambda r: (
+        f"The lot{_by(r)} of the devices{_on(r)} takes nothing new; choose another accelerator, or ask the operator."
     ),
     _C.DEADLINE_MISSED: lambda r: (
         f"It cannot finish{_on(r)} before its deadline any more; move the deadline with `dualtrack update`."
@@ -105,6 +116,13 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     ),
     _C.USER_LIMIT_IN_USE: lambda r: (
         f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
+    ),
+    _C.MONEY_BUDGET: lambda r: (
+        f"The money of the tenant{_by(r)} for this period is spent{_on(r)}; it starts with the next period{_until(r)}."
+    ),
+    _C.DOMESTIC_SHARE_HOLD: lambda r: (
+        f"The rule{_by(r)} holds starts{_on(r)} while idle domestic devices wait for a job that could take them; "
+        "allow a domestic option, or wait."
     ),
     _C.BEHIND_IN_QUEUE: lambda r: (
         f"Another job{_by(r)} goes first on what is idle{_on(r)}; it follows, or earlier with a higher priority."

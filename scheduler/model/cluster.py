@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from scheduler.model.accelerators import Track
 
-__all__ = ["Cell", "Cluster", "Emulation", "Foreign", "NodeChange", "NodeState", "Pool"]
+__all__ = ["Cell", "Cluster", "Emulation", "Foreign", "NodeChange", "NodeGroup", "NodeState", "Pool"]
 
 MAX_DEVICES_PER_NODE = 63
 """Free devices of a node are bits of an int64."""
@@ -56,6 +56,22 @@ class NodeChange(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class NodeGroup(Struct, frozen=True, kw_only=True):
+    """Nodes that rules cannot tell apart: those of a pool, or one with labels of its own.
+
+    `number` is that of the pool; the group of a node that a change gives labels is the number of pools plus the place of
+    the change among `Cluster.changes`.
+    """
+
+    number: int
+    pool: Pool
+    nodes: int
+    labels: Mapping[str, str]
+    cell: str
+    site: str
+    entity: str
+
+
 class Foreign(Struct, frozen=True, kw_only=True):
     """Devices that others use: they take room, and are never victims."""
 
@@ -88,6 +104,21 @@ class Cluster(Struct, frozen=True, kw_only=True):
         """All pools in the order that numbers the nodes: by cell, then as listed."""
         return tuple(pool for cell in self.cells for pool in cell.pools)
 
+    def groups(self) -> tuple[NodeGroup, ...]:
+        """All groups by number, those without nodes left out."""
+        owners = [(cell, pool) for cell in self.cells for pool in cell.pools]
+        names = {pool.name: number for number, (_, pool) in enumerate(owners)}
+        alone = [(i, c) for i, c in enumerate(self.changes) if c.labels and self.node_index(c.node) is not None]
+        apart = [names[change.node.rpartition("-")[0]] for _, change in alone]
+        found = [
+            _group(n, cell, pool, pool.nodes - apart.count(n), {})
+            for n, (cell, pool) in enumerate(owners)
+            if pool.nodes > apart.count(n)
+        ]
+        for (place, change), owner in zip(alone, apart, strict=True):
+            found.append(_group(len(owners) + place, *owners[owner], 1, change.labels))
+        return tuple(found)
+
     def node_count(self) -> int:
         return sum(pool.nodes for pool in self.pools)
 
@@ -111,3 +142,15 @@ class Cluster(Struct, frozen=True, kw_only=True):
                 return f"{pool.name}-{index - first}"
             first += pool.nodes
         raise IndexError(index)
+
+
+def _group(number: int, cell: Cell, pool: Pool, nodes: int, own: Mapping[str, str]) -> NodeGroup:
+    return NodeGroup(
+        number=number,
+        pool=pool,
+        nodes=nodes,
+        labels={**pool.labels, **own},
+        cell=cell.name,
+        site=cell.site,
+        entity=cell.entity,
+    )

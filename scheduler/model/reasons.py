@@ -27,7 +27,10 @@ class ReasonCode(StrEnum):
     QUOTA_ZERO = "quota_zero"  # the tenant has no quota for it at all
     EXCEEDS_QUOTA = "exceeds_quota"  # one gang is more than the tenant's whole quota
     USER_LIMIT_EXCEEDED = "user_limit_exceeded"  # one gang is more than a user may hold
-    LABELS_EXCLUDE = "labels_exclude"
+    LABELS_EXCLUDE = "labels_exclude"  # the licence of a lot excludes a label of the job
+    ELIGIBILITY = "eligibility"  # a rule on entity, site, jurisdiction, labels or data class leaves too few nodes
+    LICENCE = "licence"  # the lot's licence has ended, or does not cover the site
+    LOT_FORBIDDEN = "lot_forbidden"  # the lot is drained, or may not be used at all
     DEADLINE_MISSED = "deadline_missed"
     # not now
     SUSPENDED = "suspended"
@@ -37,6 +40,8 @@ class ReasonCode(StrEnum):
     AFTER_WAIT = "after_wait"  # the option opens later
     QUOTA_IN_USE = "quota_in_use"
     USER_LIMIT_IN_USE = "user_limit_in_use"
+    MONEY_BUDGET = "money_budget"  # the period's budget is spent
+    DOMESTIC_SHARE_HOLD = "domestic_share_hold"  # domestic devices that a waiting job could take are idle
     BEHIND_IN_QUEUE = "behind_in_queue"  # an earlier job has first claim on what is idle
     NO_ROOM = "no_room"  # too few idle devices
     FRAGMENTED = "fragmented"  # enough idle devices, but not on nodes where the gang fits

@@ -1,4 +1,4 @@
-"""Rules on lots, shares, eligibility and money. They are parsed and kept with the fleet; each says how it acts."""
+"""Rules on lots, shares, eligibility and money. What each of them does is on docs/rules.md; each says how far it acts."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -19,6 +19,7 @@ __all__ = [
     "Tranche",
     "TrancheState",
     "Use",
+    "Window",
 ]
 
 
@@ -54,7 +55,14 @@ class Measure(StrEnum):
     COMPUTE_UNIT_HOURS = "compute_unit_hours"
 
 
+class Window(StrEnum):
+    ROLLING = "rolling"  # the last `window_us`
+    QUARTER = "quarter"  # since the quarter began, in China's time
+
+
 class Licence(Struct, frozen=True, kw_only=True):
+    """Chips under it serve at its `sites` (empty: anywhere) until it ends, and no job that carries an excluded label."""
+
     ref: str
     valid_until_us: int | None = None
     sites: tuple[str, ...] = ()
@@ -62,6 +70,8 @@ class Licence(Struct, frozen=True, kw_only=True):
 
 
 class Tranche(Struct, frozen=True, kw_only=True):
+    """A part of a delivery; half of the time it comes by `expected_us`, nine times in ten by `p90_us`."""
+
     count: int
     expected_us: int
     p90_us: int | None = None
@@ -69,6 +79,8 @@ class Tranche(Struct, frozen=True, kw_only=True):
 
 
 class DomesticMatch(Struct, frozen=True, kw_only=True):
+    """Domestic chips to be installed by `due_us`: `ratio` times what the lot has brought into service, by `measure`."""
+
     measure: Measure
     ratio: float
     due_us: int
@@ -90,11 +102,18 @@ class Lot(Struct, frozen=True, kw_only=True):
 
 
 class DomesticShare(Struct, frozen=True, kw_only=True):
+    """At least `target` of what is installed, or used within the window, is domestic.
+
+    `scope` and `exempt` are tenants with all below them. `min_volume` in device- or compute-unit-hours: a window with
+    less is measured and not judged. `window_us` is the length; of a calendar quarter, the longest one.
+    """
+
     id: str
     basis: ShareBasis
     measure: Measure
     target: float
     window_us: int
+    window: Window = Window.ROLLING
     scope: str = ""
     warn_below: float | None = None
     min_volume: float = 0.0
@@ -103,10 +122,17 @@ class DomesticShare(Struct, frozen=True, kw_only=True):
 
 
 class Eligibility(Struct, frozen=True, kw_only=True):
-    """Jobs that carry `jobs` labels may use only nodes that carry `nodes` labels, in `sites`, of `entities`."""
+    """The jobs that it is about may use only nodes that carry `nodes` labels, in `sites`, of `entities`, ...
+
+    It is about jobs that carry all `jobs` labels, one of the `data_classes` as their label `data-class`, and belong to
+    one of `tenants`; what is empty asks for nothing. A node's jurisdiction is its label `jurisdiction`.
+    """
 
     id: str
     jobs: Mapping[str, str] = field(default_factory=dict)
+    data_classes: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    jurisdictions: tuple[str, ...] = ()
     nodes: Mapping[str, str] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
     entities: tuple[str, ...] = ()
