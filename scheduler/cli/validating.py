@@ -1,11 +1,16 @@
 """The verbs `validate` and `version`: what needs no service."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.cli.output import Format, complain, document, say
 from scheduler.cli.selection import FormatOption
+
+if TYPE_CHECKING:
+    from scheduler.model.accelerators import Catalog
+    from scheduler.model.cluster import Cluster
 
 __all__ = ["register", "validate", "version"]
 
@@ -13,15 +18,21 @@ __all__ = ["register", "validate", "version"]
 def validate(
     files: Annotated[list[str], typer.Argument(help="Files of any kind")], output: FormatOption = Format.TABLE
 ) -> None:
-    """Check files of any kind. Exit code 2 if one of them is wrong; each wrong one is told of in one line."""
+    """Check files of any kind. Exit code 2 if one of them is wrong; each wrong one is told of in one line.
+
+    Rules are also checked against the cluster files among FILES.
+    """
     from scheduler.config import load_any, load_catalog
     from scheduler.errors import ConfigError
 
     catalog = load_catalog()
+    clusters = _clusters(files, catalog)
     found = []
     for file in files:
         try:
             kind, _ = load_any(file, catalog)
+            for cluster in clusters if kind == "rules" else ():
+                load_any(file, catalog, cluster)
         except ConfigError as error:
             complain(f"error: {error}")
             found.append({"file": file, "valid": False, "kind": "", "problem": str(error)})
@@ -32,6 +43,20 @@ def validate(
             if row["valid"]:
                 say(str(row["file"]) if output is Format.NAME else f"{row['file']}: a valid {row['kind']} file")
     raise typer.Exit(0 if all(row["valid"] for row in found) else 2)
+
+
+def _clusters(files: list[str], catalog: "Catalog") -> list["Cluster"]:
+    """The cluster files that are right."""
+    from scheduler.config import load_any
+    from scheduler.errors import ConfigError
+    from scheduler.model.cluster import Cluster
+
+    found = []
+    for file in files:
+        with suppress(ConfigError):
+            loaded = load_any(file, catalog)[1]
+            found += [loaded] if isinstance(loaded, Cluster) else []
+    return found
 
 
 def version() -> None:

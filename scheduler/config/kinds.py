@@ -40,12 +40,16 @@ DECODERS: Final[dict[str, Callable[[list[Cursor], Catalog | None], Loaded]]] = {
 }
 
 
-def load_any(path: str | Path, catalog: Catalog | None = None) -> tuple[str, Loaded]:
-    """The kind of a file and what it holds."""
-    return read_text(read_bytes(path, ANY_LIMITS), str(path), catalog)
+def load_any(path: str | Path, catalog: Catalog | None = None, cluster: Cluster | None = None) -> tuple[str, Loaded]:
+    """The kind of a file and what it holds. With a cluster, rules that it cannot satisfy are refused."""
+    return read_text(read_bytes(path, ANY_LIMITS), str(path), catalog, cluster)
 
 
-def read_text(text: str | bytes, source: str, catalog: Catalog | None = None) -> tuple[str, Loaded]:
+def read_text(
+    text: str | bytes, source: str, catalog: Catalog | None = None, cluster: Cluster | None = None
+) -> tuple[str, Loaded]:
     """The kind of a text and what it holds. It is parsed twice, the second time within its kind's own limits."""
     kind = kind_of(Cursor(parse(text, source, ANY_LIMITS)[0], source))
+    if kind == "rules" and cluster is not None:
+        return kind, rules_of(parsed(text, source, kind)[0], catalog, cluster)
     return kind, DECODERS[kind](parsed(text, source, kind), catalog)

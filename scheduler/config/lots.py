@@ -1,11 +1,14 @@
 """Lots within rules files: a licensed batch of chips, its tranches, and what it obliges to."""
 
+from typing import Final
+
 from scheduler.config.cluster import known_accelerator
 from scheduler.config.cursor import Cursor
 from scheduler.config.limits import MAX_COUNT, MAX_LIST
 from scheduler.config.values import date, fen, labels, name, names
 from scheduler.model.accelerators import Catalog
 from scheduler.model.rules import DomesticMatch, Licence, Lot, Measure, Tranche, TrancheState, Use
+from scheduler.model.units import US_PER_S
 
 __all__ = ["lot"]
 
@@ -18,16 +21,20 @@ def lot(cursor: Cursor, catalog: Catalog | None) -> Lot:
     entity, licence, tranches = fields.get("entity"), fields.get("licence"), fields.get("tranches")
     cost, surcharge, match = fields.get("unit_cost_cny"), fields.get("surcharge"), fields.get("domestic_match")
     procurement, use = fields.get("procurement"), fields.get("use")
+    made = tuple(_tranche(item) for item in tranches.items(MAX_LIST)) if tranches else ()
+    closed = procurement.choice("open", "closed") == "closed" if procurement else False
+    if procurement and closed and any(part.state is TrancheState.ORDERED for part in made):
+        raise procurement.wrong("closed to buying, and a tranche is still `ordered`", "remove the tranche, or open it")
     return Lot(
         id=name(fields["id"], "id"),
         accelerator=known_accelerator(fields["accelerator"], catalog),
         entity=name(entity, "entity") if entity else "",
         licence=_licence(licence) if licence else None,
-        tranches=tuple(_tranche(item) for item in tranches.items(MAX_LIST)) if tranches else (),
+        tranches=made,
         unit_cost_fen=fen(cost) if cost else 0,
         surcharge=surcharge.number(0, 10) if surcharge else 0.0,
-        domestic_match=_match(match) if match else None,
-        procurement=procurement.choice("open", "closed") if procurement else "open",
+        domestic_match=_match(match, made) if match else None,
+        procurement="closed" if closed else "open",
         use=use.enum(Use) if use else Use.ALLOWED,
     )
 
@@ -57,8 +64,23 @@ def _tranche(cursor: Cursor) -> Tranche:
     return made
 
 
-def _match(cursor: Cursor) -> DomesticMatch:
-    fields = cursor.fields("measure", "ratio", "due")
-    return DomesticMatch(
-        measure=fields["measure"].enum(Measure), ratio=fields["ratio"].number(0, 100), due_us=date(fields["due"])
-    )
+INSTALLED: Final = (Measure.DEVICES, Measure.PURCHASE_CNY, Measure.PEAK_TFLOPS)
+MAX_DAYS: Final = 36_500
+DAY_US: Final = 86_400 * US_PER_S
+
+
+def _match(cursor: Cursor, tranches: tuple[Tranche, ...]) -> DomesticMatch:
+    """`due` is a date, `due_days` counts from the day on which the first tranche is expected."""
+    fields = cursor.fields("measure", "ratio", "due", "due_days")
+    measure, due, days = fields["measure"].enum(Measure), fields.get("due"), fields.get("due_days")
+    if measure not in INSTALLED:
+        raise fields["measure"].wrong(f"what is bought is not measured in {measure}", f"one of {', '.join(INSTALLED)}")
+    if (due is None) == (days is None):
+        raise cursor.wrong("needs one of `due` and `due_days`")
+    if days and not tranches:
+        raise days.wrong("counts from the first tranche, and there is none", "give `due`, or the tranches")
+    first_us = min((tranche.expected_us for tranche in tranches), default=0)
+    due_us = date(due) if due else first_us + days.integer(0, MAX_DAYS) * DAY_US if days else 0
+    if due and due_us < first_us:
+        raise due.wrong("is due before the first tranche is expected")
+    return DomesticMatch(measure=measure, ratio=fields["ratio"].number(0, 100), due_us=due_us)

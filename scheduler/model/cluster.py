@@ -59,8 +59,8 @@ class NodeChange(Struct, frozen=True, kw_only=True):
 class NodeGroup(Struct, frozen=True, kw_only=True):
     """Nodes that rules cannot tell apart: those of a pool, or one with labels of its own.
 
-    `number` is that of the pool; the group of a node that a change gives labels is the number of pools plus the place of
-    the change among `Cluster.changes`.
+    `number` is that of the pool; a node to which a change gives labels is a group of its own, numbered by the place of
+    the change among `Cluster.changes`, after all pools.
     """
 
     number: int

@@ -1,11 +1,16 @@
-"""Rules on lots, shares, eligibility and money. What each of them does is on docs/rules.md; each says how far it acts."""
+"""Rules on lots, shares, eligibility and money: what docs/rules.md explains. Each says how far it acts."""
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct, field
 
+from scheduler.model.cluster import NodeGroup
+
 __all__ = [
+    "DATA_CLASS",
+    "JURISDICTION",
     "DomesticMatch",
     "DomesticShare",
     "Eligibility",
@@ -20,7 +25,19 @@ __all__ = [
     "TrancheState",
     "Use",
     "Window",
+    "within",
 ]
+
+DATA_CLASS: Final = "data-class"
+"""The label of a job that names the class of its data."""
+
+JURISDICTION: Final = "jurisdiction"
+"""The label of a node that names whose law holds there."""
+
+
+def within(tenant: str, above: str) -> bool:
+    """Whether `tenant` is `above` or lies below it; everybody lies below the root."""
+    return not above or tenant == above or tenant.startswith(above + "/")
 
 
 class Mode(StrEnum):
@@ -61,7 +78,7 @@ class Window(StrEnum):
 
 
 class Licence(Struct, frozen=True, kw_only=True):
-    """Chips under it serve at its `sites` (empty: anywhere) until it ends, and no job that carries an excluded label."""
+    """Chips under it serve at its `sites` (empty: anywhere) until it ends, and never a job with an excluded label."""
 
     ref: str
     valid_until_us: int | None = None
@@ -137,6 +154,24 @@ class Eligibility(Struct, frozen=True, kw_only=True):
     sites: tuple[str, ...] = ()
     entities: tuple[str, ...] = ()
     mode: Mode = Mode.OBSERVE
+
+    def is_about(self, labels: Mapping[str, str], tenant: str) -> bool:
+        """Whether the rule speaks of a job with these labels of this tenant."""
+        if self.data_classes and labels.get(DATA_CLASS) not in self.data_classes:
+            return False
+        if self.tenants and not any(within(tenant, above) for above in self.tenants):
+            return False
+        return self.jobs.items() <= labels.items()
+
+    def accepts(self, group: NodeGroup) -> bool:
+        """Whether the jobs that it is about may use the nodes."""
+        if self.sites and group.site not in self.sites:
+            return False
+        if self.entities and group.entity not in self.entities:
+            return False
+        if self.jurisdictions and group.labels.get(JURISDICTION) not in self.jurisdictions:
+            return False
+        return self.nodes.items() <= group.labels.items()
 
 
 class Price(Struct, frozen=True, kw_only=True):
