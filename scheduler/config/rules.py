@@ -96,6 +96,8 @@ def _share(cursor: Cursor) -> DomesticShare:
     mode = chosen.enum(Mode) if chosen else Mode.OBSERVE
     if chosen and mode is Mode.PRICE and basis is ShareBasis.INSTALLED:
         raise chosen.wrong("no price makes installed devices domestic", "`hold` refuses what would enter service")
+    if scope and basis is ShareBasis.INSTALLED:
+        raise scope.wrong("what is installed belongs to no tenant", "leave `scope` out")
     window, window_us = _window(fields["window"])
     return DomesticShare(
         id=name(fields["id"], "id"),

@@ -23,6 +23,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     per_device: PerDevice | None = None  # None: the node's share
     require: Level = Level.CELL
     prefer: Level = Level.CELL
+    barred: tuple[int, ...] = ()  # groups of nodes that rules close to this job, ascending
 
 
 def granted_share(fleet: Fleet, node: int, count: int, per_device: PerDevice | None) -> tuple[int, int]:
@@ -50,6 +51,8 @@ def devices_each_can_give(room: Room, demand: Demand, nodes: NDArray[np.int64]) 
         count = np.minimum(count, room.cpu_milli[nodes] // np.maximum(1, fleet.cpu_milli[nodes] // total))
         count = np.minimum(count, room.memory_mib[nodes] // np.maximum(1, fleet.memory_mib[nodes] // total))
     count = np.where(room.usable_at(nodes), np.maximum(count, 0), 0)
+    if demand.barred:
+        count[np.isin(fleet.group[nodes], demand.barred)] = 0
     return floor_to_grants(count, fleet, demand.accelerator)
 
 

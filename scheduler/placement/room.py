@@ -35,6 +35,7 @@ class Fleet:
         self.cell = np.array(pool_cells, dtype=np.int32)[self.pool]
         kinds = np.array([self.accelerator_index[pool.accelerator] for pool in self.pools], dtype=np.int32)
         self.accelerator = kinds[self.pool]
+        self.group = self._groups()
         self.shelf = self.cell * len(self.accelerators) + self.accelerator
         self.domain = self._domains()
         masks = np.array([(1 << pool.devices_per_node) - 1 for pool in self.pools], dtype=np.int64)
@@ -43,6 +44,15 @@ class Fleet:
         self.memory_mib = np.array([pool.memory_mib for pool in self.pools], dtype=np.int64)[self.pool]
         self.present = frozenset(pool.accelerator for pool in self.pools if pool.nodes)
         self._shelves: dict[int, NDArray[np.int64]] = {}
+
+    def _groups(self) -> NDArray[np.int32]:
+        """Numbers of `Cluster.groups`: nodes that rules cannot tell apart."""
+        group = self.pool.copy()
+        for place, change in enumerate(self.cluster.changes):
+            node = self.cluster.node_index(change.node)
+            if change.labels and node is not None:
+                group[node] = len(self.pools) + place
+        return group
 
     def _domains(self) -> NDArray[np.int32]:
         parts, first = [], 0
@@ -76,6 +86,7 @@ class Room:
         self.state = np.full(len(fleet.pool), READY, dtype=np.int8)
         self.reachable = np.ones(len(fleet.cells), dtype=bool)
         self.foreign = np.zeros_like(self.free)
+        self.closed = np.zeros(len(fleet.pool), dtype=np.bool_)  # by rules on lots: takes nothing new
         for change in fleet.cluster.changes:
             index = fleet.cluster.node_index(change.node)
             if index is not None:
@@ -92,11 +103,13 @@ class Room:
         copy.state = self.state.copy()
         copy.reachable = self.reachable.copy()
         copy.foreign = self.foreign.copy()
+        copy.closed = self.closed
         return copy
 
     def usable_at(self, nodes: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.bool_]:
-        """bool[nodes]: ready, and in a cell whose executor answers."""
-        usable: NDArray[np.bool_] = (self.state[nodes] == READY) & self.reachable[self.fleet.cell[nodes]]
+        """bool[nodes]: ready, in a cell whose executor answers, and not closed by a rule."""
+        ready: NDArray[np.bool_] = (self.state[nodes] == READY) & self.reachable[self.fleet.cell[nodes]]
+        usable: NDArray[np.bool_] = ready & ~self.closed[nodes]
         return usable
 
     def take(self, grants: Iterable[Grant]) -> None:
