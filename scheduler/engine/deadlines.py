@@ -6,12 +6,16 @@ from scheduler.engine.options import JobRows
 from scheduler.engine.records import JobRecord
 from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.policy import Policy
+from scheduler.model.reasons import ReasonCode
 from scheduler.model.units import FOREVER_US, US_PER_S
 
 __all__ = ["next_alarm", "overdue"]
 
 RECHECK_US = 5 * US_PER_S
 """An overdue job whose stop was not carried out is looked at again after this."""
+
+HOLD_RECHECK_US = 60 * US_PER_S
+"""A start that a rule holds is looked at again after this, for no event tells when the rule lets go."""
 
 
 def overdue(job: JobRecord, policy: Policy, now_us: int) -> StopCause | None:
@@ -37,6 +41,8 @@ def next_alarm(job: JobRecord, rows: JobRows, policy: Policy, now_us: int) -> in
     """The first moment after `now_us` at which a cycle should look at the job though nothing happened."""
     if overdue(job, policy, now_us) is not None:
         return now_us + RECHECK_US
+    if job.reason is not None and job.reason.code is ReasonCode.DOMESTIC_SHARE_HOLD:
+        return now_us + HOLD_RECHECK_US
     return min((time for time in _moments(job, rows, policy) if time > now_us), default=FOREVER_US)
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from scheduler.engine.options import JobRows
 from scheduler.engine.records import JobRecord
+from scheduler.engine.rulebook import RULED_OUT
 from scheduler.engine.state import State
 from scheduler.errors import ConflictError, DeniedError, InfeasibleError, NotFoundError, OverloadedError
 from scheduler.model.cluster import NodeState
@@ -22,6 +23,7 @@ from scheduler.model.events import (
 from scheduler.model.jobs import Job
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import Reason
+from scheduler.quota.installed import entering_refused
 from scheduler.quota.ledger import Ledger, Shortage
 
 __all__ = ["action", "check_feasible", "configured", "existing_for_key", "node_state", "submission"]
@@ -88,6 +90,10 @@ def check_feasible(state: State, spec: Job, user: str) -> JobRows:
     rows = state.rows.of_job(spec, tenant, user)
     if not rows.rows:
         reasons = tuple(reason for _, reason in rows.excluded)
+        if reasons and all(reason.code in RULED_OUT for reason in reasons):
+            rules = ", ".join(dict.fromkeys(f"`{reason.who}`" for reason in reasons))
+            problem = f"the rules {rules} never let `{spec.name}` run: {_listed(reasons)}"
+            raise DeniedError(problem, "correct its labels, name another accelerator, or ask the operator")
         raise InfeasibleError(f"`{spec.name}` can never run on this fleet: {_listed(reasons)}", _advice(state))
     empty = Ledger(state.tree)
     shortages = [empty.shortages(tenant, user, row.option.chosen, row.option.charge) for row in rows.rows]
@@ -177,7 +183,8 @@ def node_state(state: State, node: str, wanted: NodeState, actor: Actor, why: st
 
 
 def configured(state: State, config: Configured) -> Configured:
-    """Raises ConflictError if live attempts hold an accelerator or a cell that `config` no longer has."""
+    """Raises ConflictError if live attempts hold an accelerator or a cell that `config` no longer has, or if a rule on
+    what is installed refuses the devices that would enter service."""
     names = set(config.catalog.names)
     cells = {cell.name for cell in config.cluster.cells}
     for job in state.holding():
@@ -188,4 +195,7 @@ def configured(state: State, config: Configured) -> Configured:
         if missing or attempt.cell not in cells:
             gone = f"accelerator `{missing[0]}`" if missing else f"cell `{attempt.cell}`"
             raise ConflictError(f"job {job.id} runs on {gone}, which is not there any more", "drain it first")
+    refused = entering_refused(state.config.cluster, config.cluster, config.rules, config.catalog)
+    if refused:
+        raise ConflictError(refused, "bring domestic devices into service first, or let the rule observe")
     return msgspec.structs.replace(config)

@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from scheduler.engine.rulebook import RuleBook
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
@@ -38,8 +39,8 @@ class JobRows(Struct, frozen=True):
     excluded: tuple[tuple[Chosen, Reason], ...]
 
 
-def demands_of(job: Job, option: JobOption) -> tuple[Demand, ...]:
-    """What placement is asked for: one demand per role."""
+def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tuple[Demand, ...]:
+    """What placement is asked for: one demand per role. `barred` are the groups of nodes closed to the job."""
     return tuple(
         Demand(
             role=index,
@@ -49,6 +50,7 @@ def demands_of(job: Job, option: JobOption) -> tuple[Demand, ...]:
             per_device=role.resources.per_device,
             require=role.resources.topology.require,
             prefer=role.resources.topology.prefer,
+            barred=barred,
         )
         for index, (role, chosen) in enumerate(zip(job.roles, option.chosen, strict=True))
     )
@@ -57,8 +59,9 @@ def demands_of(job: Job, option: JobOption) -> tuple[Demand, ...]:
 class Rows:
     """Numbers the rows: devices per cell and accelerator first, then every limited (tenant, resource), then users."""
 
-    def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room) -> None:
+    def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook) -> None:
         self.fleet = fleet
+        self.book = book
         self.tree = tree
         self.whole = whole
         self.capacity_rows = fleet.shelf_count
@@ -79,32 +82,36 @@ class Rows:
 
     def of_job(self, job: Job, tenant: int, user: str) -> JobRows:
         """Rows of every option that the whole fleet and the whole quota could ever give."""
-        options, placed = self._shape(job)
+        barred = tuple(sorted(self.book.barred(job)))
+        options, placed = self._shape(job, barred)
         excluded = list(options.excluded)
         rows = [OptionRow(c, o, d, self._uses(c, o, tenant, user)) for c, o, d in placed]
         seen = {option.chosen for _, option, _ in placed}
         for option in options.options:
             if option.chosen not in seen:
-                demands = demands_of(job, option)
+                demands = demands_of(job, option, barred)
                 cells = self._cells(option.chosen)
-                reason = why_never(self.whole, cells, demands) if cells else None
+                reason = self.book.why_closed(job, option.chosen, cells, None)
+                reason = reason or (why_never(self.whole, cells, demands) if cells else None)
                 if reason is None:
                     reason = Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=option.chosen[0].accelerator)
                 excluded.append((option.chosen[0], reason))
         return JobRows(tuple(rows), tuple(excluded))
 
-    def _shape(self, job: Job) -> tuple[OptionSet, tuple[tuple[int, JobOption, tuple[Demand, ...]], ...]]:
+    def _shape(
+        self, job: Job, barred: tuple[int, ...]
+    ) -> tuple[OptionSet, tuple[tuple[int, JobOption, tuple[Demand, ...]], ...]]:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
-        key = self._encoder.encode((job.type, [r.resources for r in job.roles], speed, job.service))
+        key = self._encoder.encode((job.type, [r.resources for r in job.roles], speed, job.service, barred))
         found = self._shapes.get(key)
         if found is None:
             options = expand(job, self.fleet.catalog, self.fleet.present)
             placed = tuple(
-                (cell, option, demands_of(job, option))
+                (cell, option, demands_of(job, option, barred))
                 for option in options.options
                 for cell in self._cells(option.chosen)
-                if why_never(self.whole, [cell], demands_of(job, option)) is None
+                if why_never(self.whole, [cell], demands_of(job, option, barred)) is None
             )
             if len(self._shapes) >= CACHED_SPECS:
                 self._shapes.clear()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from scheduler.engine.columns import Columns
 from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.records import JobRecord
+from scheduler.engine.rulebook import RuleBook
 from scheduler.engine.state import State
 from scheduler.model.events import Configured
 from scheduler.placement.room import Fleet, Room
@@ -25,6 +26,7 @@ class Snapshot:
     room: Room
     ledger: Ledger
     rows: Rows
+    book: RuleBook
     jobs: Sequence[JobRecord]
     rows_of: Mapping[int, JobRows]
     columns: Columns
@@ -37,6 +39,7 @@ class Snapshot:
 
 def take(state: State, now_us: int) -> Snapshot:
     due = state.alarms_until(now_us)
+    state.room.closed = state.book.closed_nodes(now_us)  # a licence may have ended since
     later = state.alarms[len(due) : len(due) + 1]
     return Snapshot(
         version=state.version,
@@ -46,6 +49,7 @@ def take(state: State, now_us: int) -> Snapshot:
         room=state.room,
         ledger=state.ledger,
         rows=state.rows,
+        book=state.book,
         jobs=state.jobs,
         rows_of=state.rows_of,
         columns=state.columns,

@@ -1,6 +1,7 @@
 """The one mutable aggregate: values plus columns, changed by folding events and by nothing else."""
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from typing import Self
 
 import msgspec
@@ -12,6 +13,8 @@ from scheduler.engine.moves import may_continue_on
 from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
+from scheduler.engine.rulebook import RuleBook
+from scheduler.engine.used_shares import ShareImage, UsedShare
 from scheduler.model.allocations import Allocation
 from scheduler.model.cluster import Cluster, Foreign, NodeState
 from scheduler.model.events import Configured
@@ -36,6 +39,7 @@ class StateImage(Struct, frozen=True, kw_only=True):
     foreign: tuple[Foreign, ...]
     unreachable: tuple[str, ...]
     prices: tuple[tuple[str, float], ...]
+    rules: tuple[ShareImage, ...] = ()
 
 
 class State:
@@ -65,14 +69,17 @@ class State:
     def new(cls, config: Configured) -> Self:
         return cls(config)
 
-    def _configure(self, config: Configured) -> None:
+    def _configure(self, config: Configured, shares: Iterable[UsedShare] = ()) -> None:
         # whole numbers where floats are meant would make equal states differ in their bytes
         self.config = config = msgspec.json.decode(msgspec.json.encode(config), type=Configured)
         self.fleet = Fleet(config.cluster, config.catalog)
         self.tree = TenantTree(config.tenants, config.catalog)
         self.room = Room(self.fleet)
         self.ledger = Ledger(self.tree)
-        self.rows = Rows(self.fleet, self.tree, whole_room(self.fleet))
+        self.book = RuleBook(config, self.fleet, shares)
+        whole = whole_room(self.fleet)
+        self.room.closed = whole.closed = self.book.closed_nodes()
+        self.rows = Rows(self.fleet, self.tree, whole, self.book)
 
     def reconfigure(self, config: Configured) -> None:
         """Put another configuration in force: node states survive by name, what jobs hold stays held.
@@ -81,7 +88,7 @@ class State:
         """
         old_cluster = self.config.cluster
         states = {old_cluster.node_name(n): self.room.state_of(n) for n in self.changed_nodes()}
-        self._configure(config)
+        self._configure(config, self.book.shares)
         self.foreign = config.cluster.foreign
         for job in self.holding():
             job.attempts[-1].allocation = _carried(job.attempts[-1].allocation, old_cluster, self.fleet)
@@ -109,6 +116,7 @@ class State:
             state.room.set_state(node, node_state)
         for cell in image.unreachable:
             state.room.reachable[state.fleet.cells.index(cell)] = False
+        state.book.restore(image.rules)
         state.rebuild_derived()
         return state
 
@@ -120,6 +128,7 @@ class State:
         self.array_held.clear()
         self.alarms.clear()
         self._alarm_of.clear()
+        self.book.forget_running()
         for job in self.jobs:
             self._add_columns(job)
             if job.terminal:
@@ -141,6 +150,7 @@ class State:
     def hold(self, job: JobRecord, attempt: Attempt) -> None:
         self.room.take(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation)
+        self.book.hold(job, attempt.allocation)
         self.columns.job("current")[job.number] = self._option_held(job, attempt)
         if job.array is not None:
             self.array_held[job.array.head] = self.array_held.get(job.array.head, 0) + 1
@@ -154,6 +164,7 @@ class State:
     def let_go(self, job: JobRecord, attempt: Attempt) -> None:
         self.room.give(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation, sign=-1)
+        self.book.hold(job, attempt.allocation, sign=-1)
         self.columns.job("current")[job.number] = NONE
         if job.array is not None:
             self.array_held[job.array.head] -= 1
@@ -271,6 +282,7 @@ class State:
             foreign=self.foreign,
             unreachable=tuple(cells[i] for i in range(len(cells)) if not self.room.reachable[i]),
             prices=self.prices,
+            rules=self.book.image(),
         )
 
 

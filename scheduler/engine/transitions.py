@@ -34,8 +34,9 @@ from scheduler.model.events import (
     ReasonsChanged,
     StopOrdered,
 )
-from scheduler.model.lifecycle import TERMINAL, TRANSITIONS, JobState, StopCause, Trigger
+from scheduler.model.lifecycle import TERMINAL, TRANSITIONS, AttemptEnd, JobState, StopCause, Trigger
 from scheduler.model.policy import Policy
+from scheduler.model.reasons import ReasonCode
 
 __all__ = ["fold", "notice_us"]
 
@@ -77,6 +78,7 @@ def _move(state: State, job: JobRecord, trigger: Trigger, time_us: int) -> None:
     if job.state is JobState.WAITING:
         job.waited_us += time_us - job.waiting_since_us
         job.reason = None
+        state.book.note_reason(job, None, time_us)
     job.state = target
     if target is JobState.WAITING:
         job.waiting_since_us = time_us
@@ -238,6 +240,7 @@ def _progressed(state: State, event: AttemptProgressed, time_us: int) -> Command
         return ()
     job, attempt = found
     _note_started(state, job, attempt, time_us)  # a started report may have been lost
+    state.book.progress(job, attempt, time_us, float(event.done), absolute=_is_absolute(state, job))
     if event.done > attempt.done:
         attempt.last_progress_us = time_us
     attempt.done = max(attempt.done, float(event.done))
@@ -252,12 +255,21 @@ def _progressed(state: State, event: AttemptProgressed, time_us: int) -> Command
     return ()
 
 
+def _is_absolute(state: State, job: JobRecord) -> bool:
+    """Whether the forecast rate of what the job holds is in its own unit of work."""
+    held = int(state.columns.job("current")[job.number])
+    return held >= 0 and state.rows_of[job.number].rows[held].option.rate.absolute
+
+
 def _ended(state: State, event: AttemptEnded, time_us: int) -> Commands:
     # the end counts even if a later report overtook it: an executor sends it once per attempt
     found = _reported(state, event, closing=True)
     if found is None:
         return ()
     job, attempt = found
+    amount = job.spec.work.amount
+    if event.how is AttemptEnd.EXITED and event.exit_code == 0 and amount is not None:
+        state.book.progress(job, attempt, time_us, amount, absolute=_is_absolute(state, job))
     attempt.ended_us = time_us
     attempt.how = event.how
     attempt.exit_code = event.exit_code
@@ -311,6 +323,9 @@ def _reasons(state: State, event: ReasonsChanged, time_us: int) -> Commands:
         if job.state is JobState.WAITING:
             job.reason = reason
             state.columns.job("reason")[number] = key_of(reason)
+            state.book.note_reason(job, reason, time_us)
+            if reason.code is ReasonCode.DOMESTIC_SHARE_HOLD:
+                state.touch(job, time_us)  # to look again soon: what the rule waits for may be gone by then
     return ()
 
 

@@ -1,0 +1,170 @@
+"""The rules in force over one fleet: which nodes they close, to everybody or to one job, and the accounts they keep."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.engine.used_shares import ShareImage, UsedShare, held_start, productive_thousandths, span_of_progress
+from scheduler.model.accelerators import Track
+from scheduler.model.allocations import Allocation, Chosen
+from scheduler.model.cluster import NodeGroup
+from scheduler.model.events import Configured
+from scheduler.model.jobs import Job
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.rules import ShareBasis
+from scheduler.placement.room import Fleet
+from scheduler.profiles.table import rate_of
+from scheduler.quota.eligibility import ineligible
+from scheduler.quota.lots import closed_groups, excluded_groups
+from scheduler.quota.prices import PriceBook
+
+__all__ = ["RULED_OUT", "RuleBook"]
+
+RULED_OUT = frozenset({ReasonCode.ELIGIBILITY, ReasonCode.LABELS_EXCLUDE, ReasonCode.LICENCE, ReasonCode.LOT_FORBIDDEN})
+"""Codes with which a rule, and not the size of the fleet, excludes an option."""
+
+REMEMBERED = 4096
+"""Distinct (labels, tenant) whose closures are kept; most jobs share a few."""
+
+REFERENCE = "h20-96"
+
+
+class RuleBook:
+    """Compiled when a configuration comes into force. `shares` are the rules on use, with their accounts."""
+
+    def __init__(self, config: Configured, fleet: Fleet, before: Iterable[UsedShare] = ()) -> None:
+        self.rules = config.rules
+        self.fleet = fleet
+        self.groups: tuple[NodeGroup, ...] = config.cluster.groups()
+        self.prices = PriceBook(self.rules.prices, self.rules.lots)
+        self.catalog = config.catalog
+        self._tracks = {a.name: a.track for a in config.catalog}
+        self._units = {a.name: a.compute_units for a in config.catalog}
+        pools = [pool.track or self._tracks[pool.accelerator] for pool in fleet.pools]
+        self.imported = np.array([track is Track.IMPORTED for track in pools], dtype=np.bool_)[fleet.pool]
+        ends = {lot.licence.valid_until_us for lot in self.rules.lots if lot.licence is not None}
+        self._ends = sorted(end for end in ends if end is not None)
+        self._closed: dict[int, NDArray[np.bool_]] = {}
+        self._barred: dict[tuple[object, str], dict[int, Reason]] = {}
+        self.shares = [UsedShare(r) for r in self.rules.domestic_shares if r.basis is ShareBasis.USED]
+        old = {share.rule.id: share for share in before}
+        for share in self.shares:
+            known = old.get(share.rule.id)
+            if known is not None and known.continues(share.rule):
+                share.restore(known.image())
+
+    # which nodes are closed
+
+    def closures(self, now_us: int | None = None) -> dict[int, Reason]:
+        """Groups closed to everybody; without a time, only what no date changes."""
+        return closed_groups(self.rules.lots, self.groups, now_us)
+
+    def closed_nodes(self, now_us: int | None = None) -> NDArray[np.bool_]:
+        """bool[nodes]. The array is shared: nobody may change it."""
+        ended = 0 if now_us is None else sum(end <= now_us for end in self._ends)
+        found = self._closed.get(ended)
+        if found is None:
+            groups = sorted(self.closures(now_us if ended else None))
+            found = self._closed[ended] = np.isin(self.fleet.group, groups)
+        return found
+
+    def barred(self, spec: Job) -> dict[int, Reason]:
+        """Groups closed to the job by licences that exclude its labels, and by eligibility."""
+        if not self.rules.lots and not self.rules.eligibility:
+            return {}
+        key = (tuple(sorted(spec.labels.items())), spec.tenant)
+        found = self._barred.get(key)
+        if found is None:
+            if len(self._barred) >= REMEMBERED:
+                self._barred.clear()
+            found = excluded_groups(self.rules.lots, self.groups, spec.labels)
+            found |= ineligible(self.rules.eligibility, self.groups, spec.labels, spec.tenant)
+            self._barred[key] = found
+        return found
+
+    def why_closed(
+        self, spec: Job, chosen: Sequence[Chosen], cells: Sequence[int], now_us: int | None
+    ) -> Reason | None:
+        """The rule by which too few devices for the choice are left in every one of the cells, or None.
+
+        `need` and `have` in devices of the accelerator in the cell that has most.
+        """
+        closed = {**self.barred(spec), **self.closures(now_us)}
+        if not closed:
+            return None
+        for part in chosen:
+            reasons = [self._too_few(part, self.fleet.cells[cell], closed) for cell in cells]
+            if reasons and all(reason is not None for reason in reasons):
+                return max((r for r in reasons if r is not None), key=lambda r: r.have)
+        return None
+
+    def _too_few(self, part: Chosen, cell: str, closed: dict[int, Reason]) -> Reason | None:
+        here = [g for g in self.groups if g.cell == cell and g.pool.accelerator == part.accelerator]
+        total = sum(g.nodes * g.pool.devices_per_node for g in here)
+        have = sum(g.nodes * g.pool.devices_per_node for g in here if g.number not in closed)
+        if have >= part.count or total < part.count:
+            return None
+        first = next(closed[g.number] for g in here if g.number in closed)
+        return Reason(code=first.code, accelerator=part.accelerator, need=part.count, have=have, who=first.who)
+
+    # what is used
+
+    def amounts(self, allocation: Allocation) -> tuple[int, int]:
+        """Devices held on each track: imported, domestic."""
+        foreign = sum(grant.count for grant in allocation.grants if self.imported[grant.node])
+        return foreign, sum(grant.count for grant in allocation.grants) - foreign
+
+    def hold(self, job: JobRecord, allocation: Allocation, sign: int = 1) -> None:
+        for share in self._about(job):
+            share.hold(share.amounts(allocation, *self.amounts(allocation)), sign)
+
+    def progress(self, job: JobRecord, attempt: Attempt, time_us: int, done: float, *, absolute: bool) -> None:
+        """Book the time behind a report of progress; to be called before the attempt is changed.
+
+        `absolute`: the forecast rate is in the job's own unit, so that progress can be measured by it.
+        """
+        span = span_of_progress(job, attempt, time_us, done) if self.shares else None
+        if span is None:
+            return
+        since_us, until_us, work = span
+        part = productive_thousandths(work, until_us - since_us, attempt.allocation.rate if absolute else 0.0)
+        for share in self._about(job):
+            amounts = share.amounts(attempt.allocation, *self.amounts(attempt.allocation))
+            share.credit(since_us, until_us, amounts, part)
+
+    def note_reason(self, job: JobRecord, reason: Reason | None, time_us: int) -> None:
+        """The job waits for this reason from now on; None: it waits no longer."""
+        if not self.shares:
+            return
+        found = held_start(reason, time_us, self._units, self._h20_equivalents(job, reason))
+        for share in self.shares:
+            start = found[1] if found is not None and found[0] == share.rule.id else None
+            if start is not None or job.number in share.held:
+                share.note(job.number, start, time_us)
+
+    def _h20_equivalents(self, job: JobRecord, reason: Reason | None) -> float:
+        if reason is None or reason.code is not ReasonCode.DOMESTIC_SHARE_HOLD:
+            return 0.0
+        chip, unit = self.catalog.get(reason.accelerator), self.catalog.get(REFERENCE)
+        here = rate_of(job.spec.work, chip, reason.need, self.catalog) if chip else None
+        single = rate_of(job.spec.work, unit, 1, self.catalog) if unit else None
+        return here.value / single.value if here and single and single.value > 0 else 0.0
+
+    def _about(self, job: JobRecord) -> list[UsedShare]:
+        return [share for share in self.shares if share.counts(job.spec.tenant)]
+
+    def forget_running(self) -> None:
+        """Before everything that is held is booked anew."""
+        for share in self.shares:
+            share.running = [0, 0]
+
+    def image(self) -> tuple[ShareImage, ...]:
+        return tuple(share.image() for share in self.shares)
+
+    def restore(self, images: Iterable[ShareImage]) -> None:
+        by_id = {image.id: image for image in images}
+        for share in self.shares:
+            if share.rule.id in by_id:
+                share.restore(by_id[share.rule.id])

@@ -1,0 +1,143 @@
+"""Rules on what is used, fed by events: productive time, what runs, and what a rule withholds."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.model.allocations import Allocation
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.rules import DomesticShare, Measure
+from scheduler.quota.domestic_share import ShareAccount, ShareStanding, counts
+
+__all__ = ["HeldStart", "ShareImage", "UsedShare", "held_start", "productive_thousandths", "span_of_progress"]
+
+SLOWEST = 0.1
+"""An attempt that computes less than this part of its forecast idles: its time counts in proportion."""
+
+
+class HeldStart(Struct, frozen=True):
+    """A start that the rule holds: since when, and what it would use, in thousandths."""
+
+    since_us: int
+    compute_units: int
+    h20_equivalents: int
+
+
+class ShareImage(Struct, frozen=True, kw_only=True):
+    """What of a rule cannot be recomputed. Withheld in thousandths x ms; `held` by number of the job."""
+
+    id: str
+    buckets: tuple[tuple[int, int, int], ...]
+    withheld_units: int
+    withheld_h20: int
+    held: tuple[tuple[int, HeldStart], ...]
+
+
+def productive_thousandths(work: float, elapsed_us: int, forecast_per_s: float) -> int:
+    """How much of a span counts as used, in thousandths, for `work` done in it.
+
+    Nothing where nothing was done: a job that only sleeps fills no window. A forecast of 0 means that none is known in
+    the job's unit; then any progress counts whole.
+    """
+    if work <= 0 or elapsed_us <= 0:
+        return 0
+    least = SLOWEST * forecast_per_s * elapsed_us / 1e6
+    return 1000 if work >= least else int(1000 * work / least)
+
+
+class UsedShare:
+    """One rule with its account. `running` are the (imported, domestic) thousandths that attempts hold now."""
+
+    def __init__(self, rule: DomesticShare) -> None:
+        self.rule = rule
+        self.account = ShareAccount(rule)
+        self.running = [0, 0]
+        self.held: dict[int, HeldStart] = {}
+        self.withheld_units = 0
+        self.withheld_h20 = 0
+        self._counted: dict[str, bool] = {}
+
+    def counts(self, tenant: str) -> bool:
+        found = self._counted.get(tenant)
+        if found is None:
+            found = self._counted[tenant] = counts(self.rule, tenant)
+        return found
+
+    def amounts(self, allocation: Allocation, imported: int, domestic: int) -> tuple[int, int]:
+        """Thousandths of an allocation with so many imported and domestic devices, in the rule's measure."""
+        if self.rule.measure is Measure.DEVICE_HOURS:
+            return 1000 * imported, 1000 * domestic
+        whole = max(1, imported + domestic)
+        foreign = allocation.charge * imported // whole
+        return foreign, allocation.charge - foreign if domestic else 0
+
+    def hold(self, amounts: tuple[int, int], sign: int) -> None:
+        self.running[0] += sign * amounts[0]
+        self.running[1] += sign * amounts[1]
+
+    def credit(self, since_us: int, until_us: int, amounts: tuple[int, int], thousandths: int) -> None:
+        """Book a span of an attempt of which so many thousandths were productive."""
+        imported, domestic = (amount * thousandths // 1000 for amount in amounts)
+        self.account.add(since_us, until_us, imported, domestic)
+
+    def note(self, number: int, start: HeldStart | None, time_us: int) -> None:
+        """The job's start is held from now on, or (None) no longer: what was withheld until now is booked."""
+        before = self.held.pop(number, None)
+        if before is not None:
+            ms = time_us // 1000 - before.since_us // 1000
+            self.withheld_units += before.compute_units * ms
+            self.withheld_h20 += before.h20_equivalents * ms
+        if start is not None:
+            self.held[number] = start
+
+    def withheld(self, now_us: int) -> tuple[float, float]:
+        """Compute-unit-hours and H20-equivalent-hours withheld so far, what is held now included."""
+        units, h20 = self.withheld_units, self.withheld_h20
+        for start in self.held.values():
+            ms = max(0, now_us // 1000 - start.since_us // 1000)
+            units += start.compute_units * ms
+            h20 += start.h20_equivalents * ms
+        return units / 3.6e9, h20 / 3.6e9
+
+    def standing(self, now_us: int) -> ShareStanding:
+        return self.account.standing(now_us, (self.running[0], self.running[1]))
+
+    def image(self) -> ShareImage:
+        return ShareImage(
+            id=self.rule.id,
+            buckets=self.account.image(),
+            withheld_units=self.withheld_units,
+            withheld_h20=self.withheld_h20,
+            held=tuple(sorted(self.held.items())),
+        )
+
+    def restore(self, image: ShareImage) -> None:
+        self.account.restore(image.buckets)
+        self.withheld_units = image.withheld_units
+        self.withheld_h20 = image.withheld_h20
+        self.held = dict(image.held)
+
+    def continues(self, other: DomesticShare) -> bool:
+        """Whether the account of this rule is that of `other` too: only its target, bounds and mode may differ."""
+        mine = self.rule
+        return (mine.id, mine.measure, mine.scope, mine.exempt, mine.window, mine.window_us) == (
+            other.id, other.measure, other.scope, other.exempt, other.window, other.window_us
+        )  # fmt: skip
+
+
+def span_of_progress(job: JobRecord, attempt: Attempt, time_us: int, done: float) -> tuple[int, int, float] | None:
+    """Since when, until when and how much the attempt has computed by its reports, or None without progress."""
+    if attempt.started_us is None or done <= attempt.done:
+        return None
+    return max(attempt.last_progress_us, attempt.started_us), time_us, done - attempt.done
+
+
+def held_start(
+    reason: Reason | None, time_us: int, units: Mapping[str, int], h20_equivalents: float
+) -> tuple[str, HeldStart] | None:
+    """The rule that holds a start and what it withholds, or None for any other reason."""
+    if reason is None or reason.code is not ReasonCode.DOMESTIC_SHARE_HOLD:
+        return None
+    charge = units.get(reason.accelerator, 0) * reason.need
+    return reason.who, HeldStart(time_us, charge, round(1000 * h20_equivalents))

@@ -1,0 +1,211 @@
+"""The domestic share of what is used over a window: its account, its forecast, and the price that keeps it.
+
+Amounts are thousandths of devices or of compute units; the account holds them times milliseconds. What counts as used
+is productive time only: the engine books the time between two reports of progress. All is integer arithmetic on events,
+so that a replay finds the same account to the byte.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from scheduler.model.rules import DomesticShare, Window, within
+from scheduler.model.units import US_PER_S
+
+__all__ = ["ShareAccount", "ShareStanding", "barrier_price", "counts", "least_price", "share_coefficients"]
+
+BUCKETS_PER_WINDOW: Final = 720
+"""A rolling window of 30 days is kept by the hour; what a bucket holds leaves the window with the bucket's end."""
+
+HOUR_US: Final = 3_600 * US_PER_S
+CHINA_US: Final = 8 * HOUR_US
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MS_PER_HOUR: Final = 3_600_000
+
+HORIZON: Final = 4
+"""A rolling window is forecast a quarter of its length ahead: what runs goes on, and the oldest quarter has left."""
+
+DEFAULT_BAND: Final = 0.05
+"""Where a rule names no `warn_below`, its price begins this far above the target."""
+
+Real = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+class ShareStanding(Struct, frozen=True, kw_only=True):
+    """How a rule stands at one moment. Hours are device- or compute-unit-hours of productive time in the window.
+
+    `running_*` in devices or compute units. `slack` is the amount, in thousandths, that new starts may use up by
+    `share_coefficients` so that the forecast still meets the target; negative: it is missed already. `judged` is False
+    while the forecast window holds less than the rule's `min_volume`: then it is measured and does not act.
+    """
+
+    imported_hours: float
+    domestic_hours: float
+    running_imported: float
+    running_domestic: float
+    share: float | None
+    forecast: float | None
+    forecast_hours: float
+    margin: float | None  # forecast minus target
+    slack: float
+    judged: bool
+
+
+def counts(rule: DomesticShare, tenant: str) -> bool:
+    """Whether use by the tenant counts: within the scope, and not exempt."""
+    return within(tenant, rule.scope) and not any(within(tenant, above) for above in rule.exempt)
+
+
+def share_coefficients(imported: Int | Real, domestic: Int | Real, target: float) -> Real:
+    """What options use up of a rule's slack: r * imported - (1 - r) * domestic; imported ones use it, domestic ones
+    give. The sum over all that starts may not exceed `ShareStanding.slack`.
+    """
+    found: Real = target * np.asarray(imported, dtype=np.float64) - (1 - target) * np.asarray(domestic, np.float64)
+    return found
+
+
+class ShareAccount:
+    """Productive time of one rule in buckets: number of the bucket -> [imported, domestic], in thousandths x ms."""
+
+    def __init__(self, rule: DomesticShare) -> None:
+        self.rule = rule
+        self.width_us = HOUR_US
+        if rule.window is Window.ROLLING:
+            self.width_us = min(HOUR_US, max(US_PER_S, rule.window_us // BUCKETS_PER_WINDOW))
+        self.buckets: dict[int, list[int]] = {}
+        self._newest = -1
+
+    def add(self, since_us: int, until_us: int, imported: int, domestic: int) -> None:
+        """Book an amount for a span of time; what left the window by its end is forgotten."""
+        if until_us <= since_us or (not imported and not domestic):
+            return
+        since_us = max(since_us, self.first_us(until_us))
+        last = (until_us - 1) // self.width_us
+        for number in range(since_us // self.width_us, last + 1):
+            begin, end = number * self.width_us, (number + 1) * self.width_us
+            ms = min(end, until_us) // 1000 - max(begin, since_us) // 1000
+            held = self.buckets.setdefault(number, [0, 0])
+            held[0] += imported * ms
+            held[1] += domestic * ms
+        if last > self._newest:
+            self._newest = last
+            first = self.first_us(until_us) // self.width_us
+            self.buckets = {number: held for number, held in self.buckets.items() if number >= first}
+
+    def first_us(self, now_us: int) -> int:
+        """When the window that ends now begins, at the edge of a bucket."""
+        if self.rule.window is Window.QUARTER:
+            return _quarter(now_us)[0]
+        return max(0, (now_us - self.rule.window_us) // self.width_us * self.width_us)
+
+    def within(self, first_us: int) -> tuple[int, int]:
+        """(imported, domestic) in thousandths x ms since `first_us`."""
+        first = first_us // self.width_us
+        kept = [held for number, held in self.buckets.items() if number >= first]
+        return sum(held[0] for held in kept), sum(held[1] for held in kept)
+
+    def horizon_us(self, now_us: int) -> int:
+        """How far ahead the rule looks: to the end of the quarter, or a quarter of a rolling window."""
+        if self.rule.window is Window.QUARTER:
+            return max(HOUR_US, _quarter(now_us)[1] - now_us)
+        return max(1, self.rule.window_us // HORIZON)
+
+    def standing(self, now_us: int, running: tuple[int, int]) -> ShareStanding:
+        """`running` are the (imported, domestic) thousandths that are held now and go on."""
+        target = self.rule.target
+        past = self.within(self.first_us(now_us))
+        ahead_ms = self.horizon_us(now_us) / 1000
+        moved_us = now_us if self.rule.window is Window.QUARTER else now_us + self.horizon_us(now_us)
+        kept = self.within(self.first_us(moved_us))
+        imported = kept[0] + running[0] * ahead_ms
+        domestic = kept[1] + running[1] * ahead_ms
+        total = imported + domestic
+        forecast = domestic / total if total > 0 else None
+        hours = total / 1000 / MS_PER_HOUR
+        return ShareStanding(
+            imported_hours=past[0] / 1000 / MS_PER_HOUR,
+            domestic_hours=past[1] / 1000 / MS_PER_HOUR,
+            running_imported=running[0] / 1000,
+            running_domestic=running[1] / 1000,
+            share=past[1] / sum(past) if sum(past) > 0 else None,
+            forecast=forecast,
+            forecast_hours=hours,
+            margin=None if forecast is None else forecast - target,
+            slack=((1 - target) * domestic - target * imported) / ahead_ms,
+            judged=hours >= self.rule.min_volume,
+        )
+
+    def image(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple((number, held[0], held[1]) for number, held in sorted(self.buckets.items()))
+
+    def restore(self, image: tuple[tuple[int, int, int], ...]) -> None:
+        self.buckets = {number: [imported, domestic] for number, imported, domestic in image}
+        self._newest = max(self.buckets, default=-1)
+
+
+def _quarter(now_us: int) -> tuple[int, int]:
+    """Begin and end of the calendar quarter in China's time, which has no summer time."""
+    local = EPOCH + timedelta(microseconds=now_us + CHINA_US)
+    month = 3 * ((local.month - 1) // 3) + 1
+    begin = datetime(local.year, month, 1, tzinfo=UTC)
+    end = datetime(local.year + month // 12, (month + 2) % 12 + 1, 1, tzinfo=UTC)
+    begin_us, end_us = ((day - EPOCH) // timedelta(microseconds=1) - CHINA_US for day in (begin, end))
+    return begin_us, end_us
+
+
+def barrier_price(rule: DomesticShare, forecast: float | None) -> float:
+    """The multiplier that a forecast asks for: nothing above `warn_below`, without bound as it nears the target.
+
+    A barrier: the price rises while the margin shrinks, so that a steady stream of jobs settles at one price, and the
+    jobs that lose least by moving are those that move. In units of a job's own best speed; at most `highest_price`.
+    """
+    if rule.target <= 0 or forecast is None:
+        return 0.0
+    top = rule.warn_below if rule.warn_below is not None and rule.warn_below > rule.target else None
+    top = min(1.0, rule.target + DEFAULT_BAND) if top is None else top
+    if forecast >= top:
+        return 0.0
+    if forecast <= rule.target:
+        return _highest_price(rule.target)
+    return min(_highest_price(rule.target), 0.5 * (top - forecast) / (forecast - rule.target))
+
+
+def _highest_price(target: float) -> float:
+    """At this multiplier an imported option costs all of a job's speed: every job that can leaves it."""
+    return 1.0001 / target
+
+
+def least_price(rule: DomesticShare, slack: float, ptr: Int, coefficient: Real, size: Real, speed: Real) -> float:
+    """The least multiplier at which the jobs' best options together use at most `slack`, as if all of them ran.
+
+    Options of job i are ptr[i]:ptr[i + 1], all of them open; `coefficient` from `share_coefficients`, `size` (per job)
+    in the same unit, `speed` (per option) as a part of the job's best. It is the one-dimensional dual of: lose as
+    little speed as possible, weighted by size, and keep the target. Found by bisection, for what the options use never
+    rises with the price.
+    """
+    jobs = np.flatnonzero(np.diff(ptr) > 0)
+    if rule.target <= 0 or not len(jobs):
+        return 0.0
+    starts = ptr[jobs]
+    length = np.diff(ptr)[jobs]
+    relative = coefficient / np.maximum(np.repeat(size[jobs], length), 1e-12)
+
+    def total(price: float) -> float:
+        value = np.round(speed - price * relative, 9)
+        best = np.repeat(np.maximum.reduceat(value, starts), length)
+        given = np.where(value == best, coefficient, np.inf)
+        return float(np.minimum.reduceat(given, starts).sum())  # of equal options, the one that spares the rule
+
+    low, high = 0.0, _highest_price(rule.target)
+    if total(low) <= slack:
+        return low
+    if total(high) > slack:
+        return high
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (low, middle) if total(middle) <= slack else (middle, high)
+    return high
