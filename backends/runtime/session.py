@@ -10,11 +10,13 @@ The same script runs alone (`python train.py`), under torchrun, and under dualtr
 PyTorch is imported when it is needed: a rank alone in its world that neither saves nor asks for its device needs none.
 """
 
+import atexit
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -214,10 +216,21 @@ class Run:
         """Join the world and return the group in which ranks agree on small things, over gloo."""
         import torch.distributed as dist
 
+        import_module("torch.distributed.nn.functional")  # imported later, its defaults would keep this world alive
         if os.environ.get("MASTER_ADDR", "").startswith("127."):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group(self._adapter.backend, timeout=timedelta(seconds=timeout_s))
+        atexit.register(self._leave_world)
         return dist.group.WORLD if self._adapter.backend == "gloo" else dist.new_group(backend="gloo")
+
+    def _leave_world(self) -> None:
+        """A process that ends while a group lives may be aborted by the group's threads (exit code 134), work done or
+        not; a group lives as long as anybody refers to it."""
+        import torch.distributed as dist
+
+        self._group = None
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
     def _from_first(self, value: Any) -> Any:
         if self._group is None:

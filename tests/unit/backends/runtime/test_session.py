@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,36 @@ def test_a_rank_that_sees_other_devices_than_granted_does_not_begin():
     assert done.returncode == 1
     assert done.stdout == ""
     assert "CUDA_VISIBLE_DEVICES is '0,1,2', but '0,1' was granted" in done.stderr
+
+
+LEAVES_ITS_WORLD = """
+import atexit, os
+def tell():
+    tasks = os.listdir("/proc/self/task")
+    print(sum("gloo" in open(f"/proc/self/task/{task}/comm").read() for task in tasks), flush=True)
+atexit.register(tell)
+import torch
+from backends.runtime import session
+run = session.join()
+model = torch.nn.Linear(2, 1)
+trainer = run.data_parallel(model, torch.optim.SGD(model.parameters(), lr=0.1))
+for step in run.steps(total=2):
+    trainer.step(lambda network, indices: network(torch.ones(len(indices), 2))[:, 0], [0, 1])
+"""
+
+
+def test_no_thread_of_the_world_outlives_the_ranks_work_so_that_none_aborts_its_exit():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVES_ITS_WORLD],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": ROOT, "RANK": str(rank), "LOCAL_RANK": str(rank), **world},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    assert [(rank.communicate(timeout=120)[0], rank.returncode) for rank in ranks] == [("0\n", 0), ("0\n", 0)]
