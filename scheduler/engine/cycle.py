@@ -12,6 +12,7 @@ import numpy as np
 from scheduler.engine.deadlines import overdue
 from scheduler.engine.problem import Candidates, build, candidates
 from scheduler.engine.reasons import key_of
+from scheduler.engine.ruled import Ruled, apply_rules
 from scheduler.engine.seating import Seating
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.waiting import reason_for
@@ -40,14 +41,15 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     while True:
         rounds += 1
         problem = build(snapshot, who, numbers, masked, now_us)
-        choice = choose(problem)
+        ruled = apply_rules(snapshot, problem, now_us)
+        choice = choose(ruled.problem)
         seating = Seating(snapshot, who, leaving, now_us)
         homeless = seating.seat(problem, choice)
         if not homeless or rounds == MAX_ROUNDS:
             break
         masked |= homeless
     if homeless:
-        seating.seat_greedily(problem, {number for number, _ in homeless})
+        seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
     chosen_stops = seating.stops(problem, choice)
     return Plan(
         version=snapshot.version,
@@ -56,8 +58,8 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         starts=tuple(seating.starts),
         lost=tuple(lost),
         broken=who.broken,
-        reasons=tuple(_changed(snapshot, _reasons(snapshot, who, problem, choice, seating, now_us))),
-        prices=tuple((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items())),
+        reasons=tuple(_changed(snapshot, _reasons(snapshot, who, problem, ruled, choice, seating, now_us))),
+        prices=_prices(snapshot, ruled, choice),
         wake_us=snapshot.next_alarm_us,
         rounds=rounds,
     )
@@ -123,8 +125,14 @@ def _notice(snapshot: Snapshot, number: int, longest_us: int) -> int:
     return min(max(2 * save_us, policy.notice_min_us), longest_us)
 
 
+def _prices(snapshot: Snapshot, ruled: Ruled, choice: Choice) -> tuple[tuple[str, float], ...]:
+    """By name: of rows, and the multipliers of rules as `rule:<id>`."""
+    rows = ((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items()) if row < ruled.first_row)
+    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices))
+
+
 def _reasons(
-    snapshot: Snapshot, who: Candidates, problem: Problem, choice: Choice, seating: Seating, now_us: int
+    snapshot: Snapshot, who: Candidates, problem: Problem, ruled: Ruled, choice: Choice, seating: Seating, now_us: int
 ) -> Iterator[tuple[int, Reason]]:
     yield from who.held_back
     started = {start.job for start in seating.starts}
@@ -139,7 +147,7 @@ def _reasons(
             code = ReasonCode.WAITING_FOR_PREEMPTED
             yield number, Reason(code=code, accelerator=chosen.accelerator, need=chosen.count)
         else:
-            yield number, reason_for(snapshot, problem, choice, i, now_us)
+            yield number, ruled.reason(snapshot, choice, i, now_us) or reason_for(snapshot, problem, choice, i, now_us)
 
 
 def _changed(snapshot: Snapshot, reasons: Iterator[tuple[int, Reason]]) -> Iterator[tuple[int, Reason]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.engine.records import Attempt, JobRecord
-from scheduler.engine.used_shares import ShareImage, UsedShare, held_start, productive_thousandths, span_of_progress
+from scheduler.engine.used_shares import ShareImage, UsedShare, held_start, productive_millionths, span_of_progress
 from scheduler.model.accelerators import Track
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.cluster import NodeGroup
@@ -87,7 +87,7 @@ class RuleBook:
     def why_closed(
         self, spec: Job, chosen: Sequence[Chosen], cells: Sequence[int], now_us: int | None
     ) -> Reason | None:
-        """The rule by which too few devices for the choice are left in every one of the cells, or None.
+        """The rule by which too few devices for the choice are left in every cell that has enough, or None.
 
         `need` and `have` in devices of the accelerator in the cell that has most.
         """
@@ -95,21 +95,38 @@ class RuleBook:
         if not closed:
             return None
         for part in chosen:
-            reasons = [self._too_few(part, self.fleet.cells[cell], closed) for cell in cells]
-            if reasons and all(reason is not None for reason in reasons):
-                return max((r for r in reasons if r is not None), key=lambda r: r.have)
+            found = [self._left(part, self.fleet.cells[cell], closed) for cell in cells]
+            large = [(have, reason) for total, have, reason in found if total >= part.count]
+            if large and all(have < part.count for have, _ in large):
+                have, reason = max(have for _, have, _ in found), large[0][1]
+                return Reason(
+                    code=reason.code, accelerator=part.accelerator, need=part.count, have=have, who=reason.who
+                )
         return None
 
-    def _too_few(self, part: Chosen, cell: str, closed: dict[int, Reason]) -> Reason | None:
+    def why_ended(self, spec: Job, takes: Sequence[tuple[Sequence[Chosen], int]], now_us: int) -> Reason | None:
+        """The licence whose end has closed all of these choices (with their cells), or None."""
+        if not takes or not any(end <= now_us for end in self._ends):
+            return None
+        reasons = [self.why_closed(spec, chosen, [cell], now_us) for chosen, cell in takes]
+        return None if None in reasons else reasons[0]
+
+    def _left(self, part: Chosen, cell: str, closed: dict[int, Reason]) -> tuple[int, int, Reason]:
+        """Devices of the accelerator in the cell, those of them not closed, and the first reason that closes some."""
         here = [g for g in self.groups if g.cell == cell and g.pool.accelerator == part.accelerator]
         total = sum(g.nodes * g.pool.devices_per_node for g in here)
         have = sum(g.nodes * g.pool.devices_per_node for g in here if g.number not in closed)
-        if have >= part.count or total < part.count:
-            return None
-        first = next(closed[g.number] for g in here if g.number in closed)
-        return Reason(code=first.code, accelerator=part.accelerator, need=part.count, have=have, who=first.who)
+        nothing = Reason(code=ReasonCode.NOT_EVALUATED)
+        return total, have, next((closed[g.number] for g in here if g.number in closed), nothing)
 
     # what is used
+
+    def shelves(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """bool[shelves]: whether any node on it is imported; int64[shelves]: compute units of its accelerator."""
+        foreign = np.zeros(self.fleet.shelf_count, dtype=np.bool_)
+        foreign[self.fleet.shelf[self.imported]] = True
+        units = np.array([self._units[name] for name in self.fleet.accelerators], dtype=np.int64)
+        return foreign, np.tile(units, len(self.fleet.cells))
 
     def amounts(self, allocation: Allocation) -> tuple[int, int]:
         """Devices held on each track: imported, domestic."""
@@ -129,7 +146,7 @@ class RuleBook:
         if span is None:
             return
         since_us, until_us, work = span
-        part = productive_thousandths(work, until_us - since_us, attempt.allocation.rate if absolute else 0.0)
+        part = productive_millionths(work, until_us - since_us, attempt.allocation.rate if absolute else 0.0)
         for share in self._about(job):
             amounts = share.amounts(attempt.allocation, *self.amounts(attempt.allocation))
             share.credit(since_us, until_us, amounts, part)

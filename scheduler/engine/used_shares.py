@@ -10,7 +10,9 @@ from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import DomesticShare, Measure
 from scheduler.quota.domestic_share import ShareAccount, ShareStanding, counts
 
-__all__ = ["HeldStart", "ShareImage", "UsedShare", "held_start", "productive_thousandths", "span_of_progress"]
+__all__ = ["HeldStart", "ShareImage", "UsedShare", "held_start", "productive_millionths", "span_of_progress"]
+
+MILLION = 1_000_000
 
 SLOWEST = 0.1
 """An attempt that computes less than this part of its forecast idles: its time counts in proportion."""
@@ -34,8 +36,8 @@ class ShareImage(Struct, frozen=True, kw_only=True):
     held: tuple[tuple[int, HeldStart], ...]
 
 
-def productive_thousandths(work: float, elapsed_us: int, forecast_per_s: float) -> int:
-    """How much of a span counts as used, in thousandths, for `work` done in it.
+def productive_millionths(work: float, elapsed_us: int, forecast_per_s: float) -> int:
+    """How much of a span counts as used, in millionths, for `work` done in it.
 
     Nothing where nothing was done: a job that only sleeps fills no window. A forecast of 0 means that none is known in
     the job's unit; then any progress counts whole.
@@ -43,7 +45,7 @@ def productive_thousandths(work: float, elapsed_us: int, forecast_per_s: float) 
     if work <= 0 or elapsed_us <= 0:
         return 0
     least = SLOWEST * forecast_per_s * elapsed_us / 1e6
-    return 1000 if work >= least else int(1000 * work / least)
+    return MILLION if work >= least else round(MILLION * work / least)
 
 
 class UsedShare:
@@ -76,9 +78,9 @@ class UsedShare:
         self.running[0] += sign * amounts[0]
         self.running[1] += sign * amounts[1]
 
-    def credit(self, since_us: int, until_us: int, amounts: tuple[int, int], thousandths: int) -> None:
-        """Book a span of an attempt of which so many thousandths were productive."""
-        imported, domestic = (amount * thousandths // 1000 for amount in amounts)
+    def credit(self, since_us: int, until_us: int, amounts: tuple[int, int], millionths: int) -> None:
+        """Book a span of an attempt of which so many millionths were productive."""
+        imported, domestic = (amount * millionths // MILLION for amount in amounts)
         self.account.add(since_us, until_us, imported, domestic)
 
     def note(self, number: int, start: HeldStart | None, time_us: int) -> None:

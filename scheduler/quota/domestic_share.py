@@ -208,4 +208,4 @@ def least_price(rule: DomesticShare, slack: float, ptr: Int, coefficient: Real, 
     for _ in range(24):
         middle = (low + high) / 2
         low, high = (low, middle) if total(middle) <= slack else (middle, high)
-    return high
+    return high * (1 + 1e-6)  # past the tie at which it was found
