@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from scheduler.engine.asking import recent_demands
 from scheduler.engine.options import OptionRow
 from scheduler.engine.problem import Candidates
 from scheduler.engine.records import JobRecord
@@ -13,7 +14,7 @@ from scheduler.engine.transitions import notice_us
 from scheduler.model.allocations import Allocation
 from scheduler.model.lifecycle import StopCause
 from scheduler.model.plan import PlannedStart, PlannedStop
-from scheduler.placement.gang import STRATEGIES
+from scheduler.placement.registry import strategy_named
 from scheduler.policies import NONE, Choice, Problem
 
 __all__ = ["Seating"]
@@ -33,7 +34,8 @@ class Seating:
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
-        self._strategy = STRATEGIES[snapshot.config.policy.placement]
+        placement, seed = snapshot.config.policy.placement, snapshot.version
+        self._strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
         self._budget = snapshot.config.policy.max_preemptions_per_cycle
         for number in {*who.stopping.tolist(), *leaving}:
             self._release(number)
@@ -132,7 +134,7 @@ class Seating:
             return True
         tenant, user = self._payer(job)
         held = attempt.allocation
-        taken = any(grant.devices & ~int(self.soon.room.free[grant.node]) for grant in held.grants)
+        taken = any(not self.soon.room.has_devices(grant) for grant in held.grants)
         if taken or self.soon.ledger.shortages(tenant, user, held.chosen, held.charge):
             return False
         self.soon.take(tenant, user, held)
@@ -142,13 +144,7 @@ class Seating:
         tenant, user = self._payer(job)
         if self.now.ledger.shortages(tenant, user, allocation.chosen, allocation.charge):
             return False
-        room = self.now.room
-        return all(
-            not grant.devices & ~int(room.free[grant.node])
-            and grant.cpu_milli <= room.cpu_milli[grant.node]
-            and grant.memory_mib <= room.memory_mib[grant.node]
-            for grant in allocation.grants
-        )
+        return all(self.now.room.has(grant) for grant in allocation.grants)
 
     def _fit_soon(self, job: JobRecord, row: OptionRow) -> Allocation | None:
         tenant, _ = self._payer(job)

@@ -1,10 +1,12 @@
 """A hypothesis on room and ledger: take and release as if, and go back. Preemption, choice and dry runs use it."""
 
+from scheduler.engine.asking import demands_now
 from scheduler.engine.options import OptionRow
 from scheduler.engine.records import JobRecord
 from scheduler.model.allocations import Allocation, Grant
-from scheduler.placement.gang import Strategy, place
+from scheduler.placement.gang import place
 from scheduler.placement.room import Room
+from scheduler.placement.strategies import Strategy
 from scheduler.quota.ledger import Ledger
 
 __all__ = ["Statement"]
@@ -49,7 +51,7 @@ class Statement:
         option = row.option
         if self.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge):
             return None
-        grants: tuple[Grant, ...] | None = place(self.room, row.cell, row.demands, strategy)
+        grants: tuple[Grant, ...] | None = place(self.room, row.cell, demands_now(job, row.demands), strategy)
         if grants is None:
             return None
         return Allocation(chosen=option.chosen, grants=grants, rate=option.rate.value, charge=option.charge)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-__all__ = ["Accelerator", "Catalog", "Confidence", "Figure", "Provenance", "Track", "WorkClass"]
+__all__ = ["Accelerator", "Catalog", "Confidence", "Figure", "Provenance", "Rings", "Track", "WorkClass"]
 
 
 class Provenance(StrEnum):
@@ -53,6 +53,13 @@ class Figure(Struct, frozen=True):
     source: str = ""
 
 
+class Rings(Struct, frozen=True):
+    """A node of more than `devices` has rings of so many: a grant lies within one, or half in each of two."""
+
+    devices: int
+    grants: tuple[int, ...]  # counts that the vendor's tools can grant on such a node
+
+
 class Accelerator(Struct, frozen=True, kw_only=True):
     """A model of chip, per schedulable device (a 910C package is one device of two dies).
 
@@ -70,6 +77,7 @@ class Accelerator(Struct, frozen=True, kw_only=True):
     dies: int = 1
     devices_per_node: int = 8
     grants: tuple[int, ...] = ()  # counts per node that the vendor's tools can grant; empty means any
+    ring: Rings | None = None  # for nodes of several rings, whose counts differ from `grants`
     hbm_gib: Figure
     bandwidth_tb_per_s: Figure | None = None
     bf16_tflops: Figure | None = None

@@ -36,6 +36,7 @@ class Pool(Struct, frozen=True, kw_only=True):
     lot: str = ""
     shareable: bool = False  # devices may be granted in thousandths
     emulated: bool = False  # no such hardware here: real processes, paced to the catalog's rate
+    spare_nodes: int = 0  # of each domain, the last so many idle nodes are kept for jobs that lost one
 
 
 class Cell(Struct, frozen=True, kw_only=True):

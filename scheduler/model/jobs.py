@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from scheduler.model.accelerators import WorkClass
 from scheduler.model.tenants import JobClass
+from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = [
     "Array",
@@ -98,6 +99,7 @@ class Option(Struct, frozen=True, kw_only=True):
     counts: tuple[int, ...]
     after_wait_us: int = 0
     image: str = ""  # overrides the role's
+    thousandths: int = WHOLE_DEVICE  # of one device of a shareable pool; below 1000 only with a count of 1
 
 
 class PerDevice(Struct, frozen=True, kw_only=True):

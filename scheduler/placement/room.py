@@ -1,6 +1,8 @@
 """The room there is: one column per property of a node, kept by every grant and release."""
 
 from collections.abc import Iterable
+from functools import cached_property
+from itertools import count as counter
 from typing import Self
 
 import numpy as np
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from scheduler.model.accelerators import Catalog
 from scheduler.model.allocations import Grant
 from scheduler.model.cluster import Cluster, Foreign, NodeState, Pool
+from scheduler.model.units import WHOLE_DEVICE
+from scheduler.placement.granting import Granting, granting_of, largest
+from scheduler.placement.index import Layout, ShelfIndex
 
 __all__ = ["Fleet", "Room"]
 
@@ -43,7 +48,15 @@ class Fleet:
         self.cpu_milli = np.array([pool.cpu_milli for pool in self.pools], dtype=np.int64)[self.pool]
         self.memory_mib = np.array([pool.memory_mib for pool in self.pools], dtype=np.int64)[self.pool]
         self.present = frozenset(pool.accelerator for pool in self.pools if pool.nodes)
+        kinds_of = [catalog.accelerators[self.accelerator_index[pool.accelerator]] for pool in self.pools]
+        rules = [granting_of(kind, pool.devices_per_node) for kind, pool in zip(kinds_of, self.pools, strict=True)]
+        self.granting: tuple[Granting, ...] = tuple(rules)
+        self.spare: tuple[int, ...] = tuple(pool.spare_nodes for pool in self.pools)
+        shareable = np.array([pool.shareable for pool in self.pools], dtype=np.bool_)[self.pool]
+        self.share_row = np.where(shareable, np.cumsum(shareable) - 1, -1)
+        self.shared = np.flatnonzero(shareable)
         self._shelves: dict[int, NDArray[np.int64]] = {}
+        self._layouts: dict[int, Layout] = {}
 
     def _groups(self) -> NDArray[np.int32]:
         """Numbers of `Cluster.groups`: nodes that rules cannot tell apart."""
@@ -74,9 +87,53 @@ class Fleet:
             self._shelves[shelf] = np.flatnonzero(self.shelf == shelf)
         return self._shelves[shelf]
 
+    def layout(self, shelf: int) -> Layout:
+        """Where the nodes of the shelf lie in its index."""
+        if shelf not in self._layouts:
+            nodes = self.nodes_on(shelf)
+            widest = int(np.bitwise_count(self.devices[nodes]).max(initial=0))
+            self._layouts[shelf] = Layout(nodes, self.domain, widest)
+        return self._layouts[shelf]
+
+    @cached_property
+    def lies(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Per node: shelf, block in its index, bit in the block, and pool; for the search, which looks at one node."""
+        place = np.zeros((len(self.pool), 4), dtype=np.int64)
+        place[:, 0], place[:, 3] = self.shelf, self.pool
+        for shelf in np.unique(self.shelf).tolist():
+            layout = self.layout(shelf)
+            first = np.array(layout.first, dtype=np.int64)
+            place[layout.nodes, 1] = layout.block_of
+            place[layout.nodes, 2] = np.arange(len(layout.nodes)) - first[layout.block_of]
+        return tuple((shelf, block, bit, pool) for shelf, block, bit, pool in place.tolist())
+
+    @cached_property
+    def per_device(self) -> tuple[tuple[int, int], ...]:
+        """Per pool: CPU in milli-cores and memory in MiB that are one device's share of its node."""
+        return tuple(
+            (max(1, pool.cpu_milli // pool.devices_per_node), max(1, pool.memory_mib // pool.devices_per_node))
+            for pool in self.pools
+        )
+
+    @cached_property
+    def shared_shelves(self) -> frozenset[int]:
+        """Shelves with a node whose devices may be shared."""
+        return frozenset(self.shelf[self.shared].tolist())
+
+    @cached_property
+    def widest(self) -> tuple[int, int]:
+        """The largest node's CPU in milli-cores, and its devices in thousandths: what scores are measured in."""
+        devices = max((pool.devices_per_node for pool in self.pools), default=1)
+        return max((pool.cpu_milli for pool in self.pools), default=1), devices * WHOLE_DEVICE
+
 
 class Room:
-    """What is free now. `free` is int64[nodes], bit i for device i; CPU in thousandths of a core, memory in MiB."""
+    """What is free now. `free` is int64[nodes], bit i for device i; CPU in thousandths of a core, memory in MiB.
+
+    `left` is int64[shareable nodes, devices]: thousandths of each device that nobody holds, by `Fleet.share_row`; a
+    device is free in `free` if it is whole. `stamp` int64[nodes] changes whenever the node does. Change the columns
+    through the methods only: an index is kept beside them.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -86,7 +143,13 @@ class Room:
         self.state = np.full(len(fleet.pool), READY, dtype=np.int8)
         self.reachable = np.ones(len(fleet.cells), dtype=bool)
         self.foreign = np.zeros_like(self.free)
-        self.closed = np.zeros(len(fleet.pool), dtype=np.bool_)  # by rules on lots: takes nothing new
+        self._closed = np.zeros(len(fleet.pool), dtype=np.bool_)  # by rules on lots: takes nothing new
+        width = int(np.bitwise_count(fleet.devices[fleet.shared]).max(initial=0))
+        self.left = WHOLE_DEVICE * (fleet.devices[fleet.shared, None] >> np.arange(width) & 1)
+        self.stamp = np.zeros(len(fleet.pool), dtype=np.int64)
+        self._stamps = counter(1)  # shared by copies: equal stamps mean equal nodes
+        self._index: dict[int, ShelfIndex] = {}
+        self._level: dict[int, NDArray[np.int64]] = {}
         for change in fleet.cluster.changes:
             index = fleet.cluster.node_index(change.node)
             if index is not None:
@@ -103,37 +166,145 @@ class Room:
         copy.state = self.state.copy()
         copy.reachable = self.reachable.copy()
         copy.foreign = self.foreign.copy()
-        copy.closed = self.closed
+        copy._closed = self._closed
+        copy.left = self.left.copy()
+        copy.stamp = self.stamp.copy()
+        copy._stamps = self._stamps
+        copy._index = {shelf: index.fork() for shelf, index in self._index.items()}
+        copy._level = {shelf: level.copy() for shelf, level in self._level.items()}
         return copy
+
+    @property
+    def closed(self) -> NDArray[np.bool_]:
+        """bool[nodes]: closed by rules on lots, so that they take nothing new. Replace it; never write into it."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, closed: NDArray[np.bool_]) -> None:
+        if not np.array_equal(closed, self._closed):
+            self.forget_index()
+        self._closed = closed
+
+    def forget_index(self) -> None:
+        """Have the index built anew when it is next asked for; after any column was written from outside."""
+        self._index.clear()
+        self._level.clear()
+        self.stamp[:] = next(self._stamps)
+
+    def index(self, shelf: int) -> ShelfIndex:
+        """The shelf's nodes by what they can give: READY and not closed; CPU and memory are not looked at."""
+        found = self._index.get(shelf)
+        if found is None:
+            level = self._levels(self.fleet.nodes_on(shelf))
+            found = self._index[shelf] = ShelfIndex(self.fleet.layout(shelf), level)
+            self._level[shelf] = level
+        return found
+
+    def _levels(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[nodes]: as `_level_of`, at once where the vendor's tools grant any count."""
+        levels = np.where(
+            (self.state[nodes] == READY) & ~self._closed[nodes], np.bitwise_count(self.free[nodes]), 0
+        ).astype(np.int64)
+        ruled = [pool for pool, rule in enumerate(self.fleet.granting) if not rule.free_choice]
+        for place in np.flatnonzero(np.isin(self.fleet.pool[nodes], ruled)).tolist():
+            levels[place] = self._level_of(int(nodes[place]))
+        return levels
+
+    def _level_of(self, node: int) -> int:
+        if self.state[node] != READY or self._closed[node]:
+            return 0
+        idle = int(self.free[node])
+        rule = self.fleet.granting[self.fleet.lies[node][3]]
+        return idle.bit_count() if rule.free_choice else largest(rule, idle, idle.bit_count())
+
+    def _changed(self, node: int) -> None:
+        self.stamp[node] = next(self._stamps)
+        shelf, block, bit, _ = self.fleet.lies[node]
+        index = self._index.get(shelf)
+        if index is None:
+            return
+        level = self._level[shelf]
+        place = index.layout.first[block] + bit
+        before, after = int(level[place]), self._level_of(node)
+        if before != after:
+            index.move(block, bit, before, after)
+            level[place] = after
 
     def usable_at(self, nodes: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.bool_]:
         """bool[nodes]: ready, in a cell whose executor answers, and not closed by a rule."""
         ready: NDArray[np.bool_] = (self.state[nodes] == READY) & self.reachable[self.fleet.cell[nodes]]
-        usable: NDArray[np.bool_] = ready & ~self.closed[nodes]
+        usable: NDArray[np.bool_] = ready & ~self._closed[nodes]
         return usable
 
     def take(self, grants: Iterable[Grant]) -> None:
         for grant in grants:
-            self.free[grant.node] &= ~grant.devices
-            self.cpu_milli[grant.node] -= grant.cpu_milli
-            self.memory_mib[grant.node] -= grant.memory_mib
+            self._change(grant, 1)
 
     def give(self, grants: Iterable[Grant]) -> None:
         for grant in grants:
-            self.free[grant.node] |= grant.devices
-            self.cpu_milli[grant.node] += grant.cpu_milli
-            self.memory_mib[grant.node] += grant.memory_mib
+            self._change(grant, -1)
+
+    def _change(self, grant: Grant, sign: int) -> None:
+        node = grant.node
+        self.cpu_milli[node] -= sign * grant.cpu_milli
+        self.memory_mib[node] -= sign * grant.memory_mib
+        if len(self.left) and self.fleet.share_row[node] >= 0:
+            self._change_share(grant, sign)
+        elif sign > 0:
+            self.free[node] &= ~grant.devices
+        else:
+            self.free[node] |= grant.devices
+        self._changed(node)
+
+    def _change_share(self, grant: Grant, sign: int) -> None:
+        row = self.left[self.fleet.share_row[grant.node]]
+        for bit in range(grant.devices.bit_length()):
+            if grant.devices >> bit & 1:
+                row[bit] -= sign * grant.thousandths
+                if row[bit] == WHOLE_DEVICE:
+                    self.free[grant.node] |= 1 << bit
+                else:
+                    self.free[grant.node] &= ~(1 << bit)
+
+    def has(self, grant: Grant) -> bool:
+        """Whether nobody holds the devices, or the shares of them, nor the CPU and memory of the grant."""
+        fits = grant.cpu_milli <= self.cpu_milli[grant.node] and grant.memory_mib <= self.memory_mib[grant.node]
+        return bool(fits) and self.has_devices(grant)
+
+    def has_devices(self, grant: Grant) -> bool:
+        """Whether nobody holds the devices, or the shares of them."""
+        if grant.thousandths == WHOLE_DEVICE:
+            return not grant.devices & ~int(self.free[grant.node])
+        left = self.thousandths_left(np.array([grant.node]))[0]
+        return all(left[bit] >= grant.thousandths for bit in range(len(left)) if grant.devices >> bit & 1)
+
+    def thousandths_left(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[nodes, devices of the largest]: what nobody holds of each device; 0 where the node has none there."""
+        rows = self.fleet.share_row[nodes]
+        if len(self.left) and (rows >= 0).all():
+            return self.left[rows]
+        width = int(np.bitwise_count(self.fleet.devices[nodes]).max(initial=0))
+        left = WHOLE_DEVICE * (self.free[nodes, None] >> np.arange(width) & 1)
+        if len(self.left):
+            shared = rows >= 0
+            left[shared] = self.left[rows[shared], :width]
+        return left
 
     def state_of(self, node: int) -> NodeState:
         return NODE_STATES[int(self.state[node])]
 
     def set_state(self, node: int, state: NodeState) -> None:
         self.state[node] = NODE_STATES.index(state)
+        self._changed(node)
+
+    def make_ready(self) -> None:
+        """Every node as if it were ready, for questions about the fleet as a whole."""
+        self.state[:] = READY
+        self.forget_index()
 
     def set_foreign(self, foreign: Iterable[Foreign]) -> None:
         """Replace what others hold: their devices are the highest free ones of each node."""
-        self.free |= self.foreign
-        self.foreign[:] = 0
+        self._free_foreign()
         for entry in foreign:
             node = self.fleet.cluster.node_index(entry.node)
             if node is None:
@@ -143,7 +314,13 @@ class Room:
                 if taken.bit_count() < entry.devices and int(self.free[node]) >> bit & 1:
                     taken |= 1 << bit
             self.foreign[node] |= taken
-            self.free[node] &= ~taken
+            self._change(Grant(node, 0, taken, 0, 0), 1)
+
+    def _free_foreign(self) -> None:
+        for node in np.flatnonzero(self.foreign).tolist():
+            devices = int(self.foreign[node])
+            self.foreign[node] = 0
+            self._change(Grant(node, 0, devices, 0, 0), -1)
 
     def free_on_shelves(self) -> NDArray[np.int64]:
         """int64[shelves]: idle devices on usable nodes."""

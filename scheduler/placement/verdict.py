@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scheduler.model.cluster import NodeState
 from scheduler.model.jobs import Level
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.placement.feasibility import Demand, devices_each_can_give
@@ -17,7 +16,7 @@ __all__ = ["now_reason", "whole_room", "why_never"]
 def whole_room(fleet: Fleet) -> Room:
     """The fleet with every node ready and nothing granted; what others hold is taken all the same."""
     room = Room(fleet)
-    room.state[:] = list(NodeState).index(NodeState.READY)
+    room.make_ready()
     return room
 
 
@@ -56,7 +55,8 @@ def _too_large(whole: Room, cells: Sequence[int], demand: Demand) -> Reason | No
             return Reason(code=ReasonCode.EXCEEDS_DOMAIN, accelerator=name, need=demand.count, have=have)
     if any(place(whole, cell, [demand]) is not None for cell in cells):
         return None
-    if fleet.catalog.accelerators[fleet.accelerator_index[name]].grants:
+    kind = fleet.catalog.accelerators[fleet.accelerator_index[name]]
+    if kind.grants or kind.ring:
         return Reason(code=ReasonCode.GRANULARITY, accelerator=name, need=demand.count)
     return Reason(code=ReasonCode.EXCEEDS_NODE, accelerator=name, need=demand.count, have=largest_node)
 
@@ -83,8 +83,8 @@ def now_reason(room: Room, cells: Sequence[int], demands: Sequence[Demand]) -> R
     if not any(room.reachable[cell] for cell in cells):
         return Reason(code=ReasonCode.CELL_UNREACHABLE, accelerator=name, who=fleet.cells[cells[0]])
     healed = room.fork()
-    healed.state[:] = list(NodeState).index(NodeState.READY)
-    if any(place(healed, cell, demands) is not None for cell in cells):
+    healed.make_ready()
+    if not np.array_equal(healed.state, room.state) and any(place(healed, cell, demands) is not None for cell in cells):
         return Reason(code=ReasonCode.NODES_UNAVAILABLE, accelerator=name, need=demand.count)
     shelves = room.free_on_shelves()
     have = max(int(shelves[fleet.shelf_of(cell, name)]) for cell in cells)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.engine.statement import Statement
 from scheduler.model.allocations import Allocation, Chosen, Grant
-from scheduler.placement import STRATEGIES, Demand, Fleet, Room, admits, place
+from scheduler.placement import STRATEGIES, Demand, Fleet, Room, admits, place, strategy_named
 from scheduler.placement.feasibility import devices_each_can_give
 from scheduler.quota import Ledger, TenantTree
 from tests.support.builders import CATALOG, cluster, pool, tenants
@@ -19,7 +19,8 @@ masks = st.lists(st.integers(0, 15), min_size=4, max_size=4)
 
 def room_with(free: list[int]) -> Room:
     room = Room(FLEET)
-    room.free[:4] = free
+    held = [Grant(node, 0, 15 & ~mask, 0, 0) for node, mask in enumerate(free)]
+    room.take(held)
     return room
 
 
@@ -29,7 +30,7 @@ def test_a_placement_is_exactly_the_count_on_idle_devices_and_leaves_the_room_al
     free: list[int], count: int, strategy: str
 ) -> None:
     room = room_with(free)
-    grants = place(room, 0, [Demand(role=0, accelerator="ascend-910c", count=count)], STRATEGIES[strategy])
+    grants = place(room, 0, [Demand(role=0, accelerator="ascend-910c", count=count)], strategy_named(strategy, FLEET))
     assert room.free[:4].tolist() == free
     if grants is not None:
         assert sum(g.count for g in grants) == count
