@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from scheduler.cli.humanise import share
 from scheduler.cli.output import Column, Format, document, say, table
 from scheduler.cli.rows import CELLS, NODES, POOLS, QUOTAS
+from scheduler.cli.rules import rules
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect, watched
 
-__all__ = ["cordon", "drain", "fleet", "quota", "register", "rules", "uncordon", "usage"]
+__all__ = ["cordon", "drain", "fleet", "quota", "register", "uncordon", "usage"]
 
 Nodes = Annotated[list[str], typer.Argument(help="Names of nodes, such as h200-0")]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Show again every two seconds")]
@@ -87,38 +87,6 @@ def _quota_rows(tenants: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for number, row in enumerate(tenant["quotas"] or [nothing]):
             shown = {name: tenant[name] if number == 0 else "" for name in ("running", "waiting")}
             rows.append({**row, "tenant": tenant["name"], **shown})
-    return rows
-
-
-def rules(output: FormatOption = Format.TABLE, server: ServerOption = None, home: HomeOption = None) -> None:
-    """The rules on lots, shares, eligibility and prices, with what is measured."""
-    with connect(server, home) as client:
-        found = client.rules()
-    if document(found, output):
-        return
-    say(f"domestic share of installed devices: {share(found['measured']['domestic_installed_devices'])}")
-    columns = (
-        Column("RULE", lambda r: r["id"]),
-        Column("KIND", lambda r: r["kind"]),
-        Column("MODE", lambda r: r.get("mode", "-")),
-        Column("SAYS", lambda r: r["says"]),
-    )
-    table(list(_rule_rows(found)), columns, output, name="id")
-
-
-def _rule_rows(rules_: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for lot in rules_["lots"]:
-        count = sum(tranche["count"] for tranche in lot["tranches"])
-        rows.append({"id": lot["id"], "kind": "lot", "says": f"{count} {lot['accelerator']}, use {lot['use']}"})
-    for rule in rules_["domestic_shares"]:
-        says = f"at least {share(rule['target'])} of {rule['measure']} {rule['basis']}"
-        rows.append({**rule, "kind": "domestic share", "says": says})
-    for rule in rules_["eligibility"]:
-        rows.append({**rule, "kind": "eligibility", "says": f"jobs {rule['jobs']} only on nodes {rule['nodes']}"})
-    for price in rules_["prices"]:
-        says = f"{price['fen_per_device_hour'] / 100:g} CNY per device-hour"
-        rows.append({"id": price["of"], "kind": "price", "says": says})
     return rows
 
 

@@ -5,7 +5,6 @@ is productive time only: the engine books the time between two reports of progre
 so that a replay finds the same account to the byte.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -22,7 +21,6 @@ BUCKETS_PER_WINDOW: Final = 720
 
 HOUR_US: Final = 3_600 * US_PER_S
 CHINA_US: Final = 8 * HOUR_US
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MS_PER_HOUR: Final = 3_600_000
 
 HORIZON: Final = 4
@@ -149,12 +147,9 @@ class ShareAccount:
 
 def _quarter(now_us: int) -> tuple[int, int]:
     """Begin and end of the calendar quarter in China's time, which has no summer time."""
-    local = EPOCH + timedelta(microseconds=now_us + CHINA_US)
-    month = 3 * ((local.month - 1) // 3) + 1
-    begin = datetime(local.year, month, 1, tzinfo=UTC)
-    end = datetime(local.year + month // 12, (month + 2) % 12 + 1, 1, tzinfo=UTC)
-    begin_us, end_us = ((day - EPOCH) // timedelta(microseconds=1) - CHINA_US for day in (begin, end))
-    return begin_us, end_us
+    month = int(np.datetime64(now_us + CHINA_US, "us").astype("datetime64[M]").astype(np.int64)) // 3 * 3
+    begin, end = (np.datetime64(first, "M").astype("datetime64[us]").astype(np.int64) for first in (month, month + 3))
+    return int(begin) - CHINA_US, int(end) - CHINA_US
 
 
 def barrier_price(rule: DomesticShare, forecast: float | None) -> float:

@@ -16,11 +16,12 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from scheduler import __version__
 from scheduler.engine.image import encode
 from scheduler.engine.intake import configured as checked
+from scheduler.engine.state import State
 from scheduler.errors import DualtrackError, PortInUseError, UnavailableError, UsageError
 from scheduler.journal.store import open_journal
 from scheduler.model.events import Configured
@@ -34,9 +35,10 @@ from scheduler.service.forecasts import Forecaster
 from scheduler.service.identity import Role, TokenStore
 from scheduler.service.links import CellLink
 from scheduler.service.loop import EngineLoop
-from scheduler.service.metrics import Metrics
+from scheduler.service.metrics import Gauges, Metrics
 from scheduler.service.modes import RunMode
 from scheduler.service.recovery import Recovered, adopted, recover, seen_of
+from scheduler.service.rule_views import rule_gauges
 from scheduler.service.settings import TOKEN_FILE, ServiceFile, forget_service, write_private, write_service
 from scheduler.service.wiring import Backends, RayCluster
 
@@ -143,7 +145,7 @@ class Service:
         self.clock = found.clock
         self._found = found
         self.feed = Feed(self._about)
-        self.metrics = Metrics(lambda: self.loop.ask(gauges))
+        self.metrics = Metrics(lambda: self.loop.ask(self._gauges))
         self.loop = EngineLoop(
             found.state, seq=found.seq, epoch=found.epoch, journal=journal, clock=self.clock, mode=options.mode,
             observer=self.metrics, publish=self.feed.publish,
@@ -242,6 +244,9 @@ class Service:
                 ready(url)
                 return
             time.sleep(0.02)
+
+    def _gauges(self, state: State) -> Gauges:
+        return structs.replace(gauges(state), rules=rule_gauges(state, self.clock.now_us()))
 
     def _about(self, job: int) -> tuple[str, str]:
         jobs = self._found.state.jobs

@@ -1,9 +1,8 @@
-"""The fleet, the quota tree, the rules and the account of use as plain values, and the gauges of one scrape."""
+"""The fleet, the quota tree and the account of use as plain values, and the gauges of one scrape."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from scheduler.quota import UNLIMITED, TenantTree
 from scheduler.quota.tree import COMPUTE_UNITS, family_resource
 from scheduler.service.metrics import Gauges, count_jobs
 
-__all__ = ["device_counts", "domestic_share", "fleet_view", "gauges", "rules_view", "tenants_view", "usage_view"]
+__all__ = ["device_counts", "domestic_share", "fleet_view", "gauges", "tenants_view", "usage_view"]
 
 View = dict[str, Any]
 MAX_NODES_SHOWN = 2_000
@@ -194,12 +193,6 @@ def tenants_view(state: State, visible: Callable[[str], bool]) -> list[View]:
 def _column(tree: TenantTree, resource: str) -> int | None:
     """The resource's column; a family may be named without its prefix."""
     return tree.resource_index.get(resource, tree.resource_index.get(family_resource(resource)))
-
-
-def rules_view(state: State) -> View:
-    """The rules as they were read, and the measure that is known already."""
-    rules: View = msgspec.to_builtins(state.config.rules)
-    return {**rules, "measured": {"domestic_installed_devices": round(domestic_share(state), 6)}}
 
 
 def usage_view(

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scheduler import __version__
@@ -21,6 +21,7 @@ from scheduler.model.events import (
 )
 from scheduler.model.lifecycle import TERMINAL, AttemptEnd, JobState, StopCause
 from scheduler.model.units import US_PER_S
+from scheduler.service.rule_metrics import RULE_METRIC_NAMES, RuleGauges, rule_families
 
 __all__ = ["count_jobs", "Gauges", "METRIC_NAMES", "Metrics"]
 
@@ -41,6 +42,7 @@ METRIC_NAMES: Final = (
     "dualtrack_quota_devices",
     "dualtrack_restarts_total",
     "dualtrack_waiting_reasons",
+    *RULE_METRIC_NAMES,
 )
 
 _LONG: Final = (1, 5, 15, 60, 300, 900, 3_600, 4 * 3_600, 12 * 3_600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)
@@ -59,6 +61,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     reasons: Mapping[str, int] = field(default_factory=dict)
     executors: Mapping[str, bool] = field(default_factory=dict)
     domestic: float = 0.0
+    rules: RuleGauges = RuleGauges()
 
 
 class _Asked(Collector):
@@ -70,7 +73,7 @@ class _Asked(Collector):
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         found = self._gauges()
         yield _family("jobs", "Jobs by state", ("state", "tenant"), found.jobs.items())
         yield _family(
@@ -93,6 +96,7 @@ class _Asked(Collector):
             "dualtrack_domestic_device_share_ratio", "Domestic devices over all installed devices", value=found.domestic
         )
         yield share
+        yield from rule_families(found.rules)
 
 
 def _family(name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[Key, int]]) -> GaugeMetricFamily:

@@ -18,10 +18,11 @@ from scheduler.model.events import Actor
 from scheduler.model.units import US_PER_S
 from scheduler.service.desk import Body, Desk, allow, desk_of, find_job, identify
 from scheduler.service.feed import Entry, Listener
-from scheduler.service.fleet_views import fleet_view, rules_view, tenants_view, usage_view
+from scheduler.service.fleet_views import fleet_view, tenants_view, usage_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
 from scheduler.service.routes_jobs import job_of, with_tenant
+from scheduler.service.rule_views import rules_view
 from scheduler.service.views import View
 
 __all__ = [
@@ -120,8 +121,9 @@ def tenants(desk: TheDesk, identity: Caller) -> dict[str, list[View]]:
 
 @router.get("/rules")
 def rules(desk: TheDesk, identity: Caller) -> View:
-    """Lots, shares, eligibility and prices in force."""
-    return desk.loop.ask(rules_view)
+    """Lots, shares, eligibility and prices, each with how it stands, and every alarm."""
+    now_us = desk.clock.now_us()
+    return desk.loop.ask(lambda state: rules_view(state, now_us))
 
 
 @router.get("/usage")

@@ -64,8 +64,10 @@ def a_job(name: str = "job", accelerator: str = "h200", count: int = 1, **fields
 
 
 @contextlib.contextmanager
-def embedded(home: Path, *, mode: RunMode = RunMode.ENFORCE, cluster: str = "demo") -> Iterator[Embedded]:
-    config = configured(Sources(cluster=cluster, executor="fake"))
+def embedded(
+    home: Path, *, mode: RunMode = RunMode.ENFORCE, cluster: str = "demo", rules: str = ""
+) -> Iterator[Embedded]:
+    config = configured(Sources(cluster=cluster, rules=rules, executor="fake"))
     with contextlib.closing(open_journal(home / "journal.db")) as journal:
         found = recover(journal, config)
         backends = Backends(home, config.cluster, found.clock, RayCluster())

@@ -23,6 +23,10 @@ class Page:
             "build_info": ("version",),
             "domestic_device_share_ratio": (),
             "executor_up": ("cell",),
+            "rule_alarms": ("rule", "alarm"),
+            "rule_held_jobs": ("rule",),
+            "rule_price": ("rule",),
+            "rule_share_ratio": ("rule", "kind"),
         }
         self.gauges = {n: Gauge(f"dualtrack_{n}", n, labels, registry=registry) for n, labels in gauge.items()}
         counter = {
@@ -31,6 +35,7 @@ class Page:
             "jobs_submitted": ("tenant",),
             "jobs_finished": ("tenant", "outcome"),
             "emulated_overruns": (),
+            "rule_withheld_hours": ("rule", "unit"),
         }
         self.counters = {n: Counter(f"dualtrack_{n}", n, labels, registry=registry) for n, labels in counter.items()}
         histogram = {
@@ -54,6 +59,7 @@ class Page:
             self.histograms["job_run_seconds"].labels(tenant).observe(8)
         self.counters["restarts"].labels("preempt").inc()
         self.counters["emulated_overruns"].inc()
+        self.counters["rule_withheld_hours"].labels("used-30", "compute_unit").inc(0.5)
         self.histograms["cycle_seconds"].observe(0.002)
         self.histograms["journal_commit_seconds"].observe(0.004)
         return generate_latest(self.registry)
@@ -71,6 +77,11 @@ class Page:
         self.gauges["waiting_reasons"].labels("no_room").set(2)
         self.gauges["build_info"].labels("0.0.0").set(1)
         self.gauges["domestic_device_share_ratio"].set(0.4)
+        for kind, ratio in (("share", 0.35), ("forecast", 0.33), ("target", 0.3)):
+            self.gauges["rule_share_ratio"].labels("used-30", kind).set(ratio)
+        self.gauges["rule_price"].labels("used-30").set(0.2)
+        self.gauges["rule_held_jobs"].labels("used-30").set(1)
+        self.gauges["rule_alarms"].labels("lot-1", "more_in_service_than_cleared").set(1)
 
 
 @contextmanager
