@@ -61,7 +61,7 @@ def _check(state: State, statement: Statement, start: PlannedStart) -> None:
     tenant, user = state.tenant_of(job), job.actor.user
     if not admits(statement.room, allocation.grants):
         raise PlanRejectedError(f"job {start.job} does not fit where the plan puts it")
-    if statement.ledger.shortages(tenant, user, allocation.chosen, allocation.charge):
+    if statement.ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
         raise PlanRejectedError(f"job {start.job} exceeds a limit of its tenant")
     statement.take(tenant, user, allocation)
 

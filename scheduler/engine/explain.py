@@ -80,7 +80,7 @@ def _of_option(state: State, job: JobRecord, tenant: int, rows: list[OptionRow],
     opens_us = job.submitted_us + option.after_wait_us
     if opens_us > now_us:
         yield Reason(code=ReasonCode.AFTER_WAIT, accelerator=option.chosen[0].accelerator, until_us=opens_us)
-    for shortage in state.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge):
+    for shortage in state.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge, job.spec.job_class):
         yield _limit_reason(shortage, option.chosen[0].accelerator)
     room = now_reason(state.room, [row.cell for row in rows], rows[0].demands)
     if room is not None:

@@ -96,7 +96,9 @@ def check_feasible(state: State, spec: Job, user: str) -> JobRows:
             raise DeniedError(problem, "correct its labels, name another accelerator, or ask the operator")
         raise InfeasibleError(f"`{spec.name}` can never run on this fleet: {_listed(reasons)}", _advice(state))
     empty = Ledger(state.tree)
-    shortages = [empty.shortages(tenant, user, row.option.chosen, row.option.charge) for row in rows.rows]
+    shortages = [
+        empty.shortages(tenant, user, row.option.chosen, row.option.charge, spec.job_class) for row in rows.rows
+    ]
     if all(shortages):
         text = "; ".join(dict.fromkeys(_short(found[0]) for found in shortages))
         raise DeniedError(

@@ -1,6 +1,6 @@
 """Options of jobs as rows: one per choice and cell, with what each takes from the rows of capacity and quota."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
 from scheduler.profiles.options import JobOption, OptionSet, expand
-from scheduler.quota.tree import UNLIMITED, TenantTree
+from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
 __all__ = ["JobRows", "OptionRow", "Rows", "demands_of"]
 
@@ -33,10 +33,23 @@ class OptionRow(Struct, frozen=True):
 
 
 class JobRows(Struct, frozen=True):
-    """All that one job could take, and each exclusion with its reason (for ever, as the fleet is)."""
+    """All that one job could take, and each exclusion with its reason (for ever, as the fleet is).
+
+    `opens_us` are the waits after which an option opens, each once, ascending.
+    """
 
     rows: tuple[OptionRow, ...]
     excluded: tuple[tuple[Chosen, Reason], ...]
+    opens_us: tuple[int, ...] = ()
+
+
+class _Shape(Struct, frozen=True):
+    """What jobs that ask for the same have in common: `placed` are (cell, option, demands, devices by row)."""
+
+    options: OptionSet
+    placed: tuple[tuple[int, JobOption, tuple[Demand, ...], tuple[tuple[int, int], ...]], ...]
+    nowhere: tuple[JobOption, ...]  # options that no cell could ever hold
+    opens_us: tuple[int, ...]
 
 
 def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tuple[Demand, ...]:
@@ -57,7 +70,7 @@ def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tup
 
 
 class Rows:
-    """Numbers the rows: devices per cell and accelerator first, then every limited (tenant, resource), then users."""
+    """Numbers the rows: devices per cell and accelerator, every limited (class, tenant, resource), then users."""
 
     def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook) -> None:
         self.fleet = fleet
@@ -65,16 +78,19 @@ class Rows:
         self.tree = tree
         self.whole = whole
         self.capacity_rows = fleet.shelf_count
-        limited = np.argwhere(tree.limit < UNLIMITED)
-        self._quota_row = {(int(t), int(r)): self.capacity_rows + i for i, (t, r) in enumerate(limited)}
-        self.limit: list[int] = [int(tree.limit[t, r]) for t, r in limited]
-        self.names: list[str] = [f"{tree.names[t]}:{tree.resources[r]}" for t, r in limited]
+        self._limited = np.nonzero(tree.limited)  # tiers, tenants, resources
+        places = zip(*(part.tolist() for part in self._limited), strict=True)
+        self._quota_row = {place: self.capacity_rows + i for i, place in enumerate(places)}
+        self.limit: list[int] = tree.limits[self._limited].tolist()
+        self.names: list[str] = [_name_of(tree, *place) for place in self._quota_row]
         self._user_row: dict[tuple[int, str], int] = {}
-        self._shapes: dict[bytes, tuple[OptionSet, tuple[tuple[int, JobOption, tuple[Demand, ...]], ...]]] = {}
+        self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
+        self._shapes: dict[bytes, _Shape] = {}
+        self._last: tuple[Job, int, str, JobRows] | None = None
         self._encoder = msgspec.json.Encoder()
 
     def name(self, row: int) -> str:
-        """`cell/accelerator` for a row of devices, `tenant:resource` for a limit."""
+        """`cell/accelerator` for a row of devices, `tenant:resource` for a limit, with `:production` or `:ceiling`."""
         if row < self.capacity_rows:
             cell, accelerator = divmod(row, len(self.fleet.accelerators))
             return f"{self.fleet.cells[cell]}/{self.fleet.accelerators[accelerator]}"
@@ -82,41 +98,58 @@ class Rows:
 
     def of_job(self, job: Job, tenant: int, user: str) -> JobRows:
         """Rows of every option that the whole fleet and the whole quota could ever give."""
+        last = self._last  # a job is looked at when it asks to enter and when it does; members of an array share one
+        if last is not None and last[0] is job and last[1:3] == (tenant, user):
+            return last[3]
         barred = tuple(sorted(self.book.barred(job)))
-        options, placed = self._shape(job, barred)
-        excluded = list(options.excluded)
-        rows = [OptionRow(c, o, d, self._uses(c, o, tenant, user)) for c, o, d in placed]
-        seen = {option.chosen for _, option, _ in placed}
-        for option in options.options:
-            if option.chosen not in seen:
-                demands = demands_of(job, option, barred)
-                cells = self._cells(option.chosen)
-                reason = self.book.why_closed(job, option.chosen, cells, None)
-                reason = reason or (why_never(self.whole, cells, demands) if cells else None)
-                if reason is None:
-                    reason = Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=option.chosen[0].accelerator)
-                excluded.append((option.chosen[0], reason))
-        return JobRows(tuple(rows), tuple(excluded))
+        shape = self._shape(job, barred)
+        excluded = list(shape.options.excluded)
+        for option in shape.nowhere:
+            demands = demands_of(job, option, barred)
+            cells = self._cells(option.chosen)
+            reason = self.book.why_closed(job, option.chosen, cells, None)
+            reason = reason or (why_never(self.whole, cells, demands) if cells else None)
+            if reason is None:
+                reason = Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=option.chosen[0].accelerator)
+            excluded.append((option.chosen[0], reason))
+        found = JobRows(tuple(self._rows(shape, job, tenant, user)), tuple(excluded), shape.opens_us)
+        self._last = job, tenant, user, found
+        return found
 
-    def _shape(
-        self, job: Job, barred: tuple[int, ...]
-    ) -> tuple[OptionSet, tuple[tuple[int, JobOption, tuple[Demand, ...]], ...]]:
+    def _rows(self, shape: _Shape, job: Job, tenant: int, user: str) -> Iterator[OptionRow]:
+        """An option takes the same from the limits in whatever cell."""
+        tier = tier_of(job.job_class)
+        option: JobOption | None = None
+        limits: tuple[tuple[int, int], ...] = ()
+        for cell, wanted, demands, devices in shape.placed:
+            if wanted is not option:
+                option = wanted
+                used = self._limits_used(wanted.chosen, wanted.charge, tenant, user, tier)
+                limits = tuple(sorted(used.items()))
+            yield OptionRow(cell, wanted, demands, devices + limits)
+
+    def _shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
         key = self._encoder.encode((job.type, [r.resources for r in job.roles], speed, job.service, barred))
         found = self._shapes.get(key)
         if found is None:
-            options = expand(job, self.fleet.catalog, self.fleet.present)
-            placed = tuple(
-                (cell, option, demands_of(job, option, barred))
-                for option in options.options
-                for cell in self._cells(option.chosen)
-                if why_never(self.whole, [cell], demands_of(job, option, barred)) is None
-            )
             if len(self._shapes) >= CACHED_SPECS:
                 self._shapes.clear()
-            found = self._shapes[key] = (options, placed)
+            found = self._shapes[key] = self._new_shape(job, barred)
         return found
+
+    def _new_shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
+        options = expand(job, self.fleet.catalog, self.fleet.present)
+        placed, nowhere = [], []
+        for option in options.options:
+            demands = demands_of(job, option, barred)
+            cells = [cell for cell in self._cells(option.chosen) if why_never(self.whole, [cell], demands) is None]
+            placed += [(cell, option, demands, self._devices(cell, option)) for cell in cells]
+            nowhere += [] if cells else [option]
+        elsewhere = {option.chosen for _, option, _, _ in placed}
+        opens_us = sorted({option.after_wait_us for _, option, _, _ in placed})
+        return _Shape(options, tuple(placed), tuple(o for o in nowhere if o.chosen not in elsewhere), tuple(opens_us))
 
     def _cells(self, chosen: Sequence[Chosen]) -> list[int]:
         fleet = self.fleet
@@ -126,8 +159,9 @@ class Rows:
             if all(len(fleet.nodes_on(fleet.shelf_of(cell, part.accelerator))) for part in chosen)
         ]
 
-    def _uses(self, cell: int, option: JobOption, tenant: int, user: str) -> tuple[tuple[int, int], ...]:
-        uses = self._limits_used(option.chosen, option.charge, tenant, user)
+    def _devices(self, cell: int, option: JobOption) -> tuple[tuple[int, int], ...]:
+        """(row, devices), rows ascending: what the option takes from the shelves of the cell."""
+        uses: dict[int, int] = {}
         for part in option.chosen:
             row = self.fleet.shelf_of(cell, part.accelerator)
             uses[row] = uses.get(row, 0) + part.count
@@ -135,18 +169,32 @@ class Rows:
 
     def limits_used(self, allocation: Allocation, tenant: int, user: str) -> tuple[tuple[int, int], ...]:
         """What an allocation takes from the limits above it: (row, amount)."""
-        return tuple(self._limits_used(allocation.chosen, allocation.charge, tenant, user).items())
+        tier = tier_of(allocation.job_class)
+        return tuple(self._limits_used(allocation.chosen, allocation.charge, tenant, user, tier).items())
 
-    def _limits_used(self, chosen: tuple[Chosen, ...], charge: int, tenant: int, user: str) -> dict[int, int]:
+    def _limits_used(
+        self, chosen: tuple[Chosen, ...], charge: int, tenant: int, user: str, tier: int
+    ) -> dict[int, int]:
         uses: dict[int, int] = {}
+        limiting = self._limiting(tenant, tier)
         for column, amount in self.tree.uses(chosen, charge):
-            for level in self.tree.paths[tenant]:
-                row = self._quota_row.get((level, column))
-                if row is not None:
-                    uses[row] = amount
+            for row in limiting.get(column, ()):
+                uses[row] = amount
         if self.tree.user_limit[tenant] < UNLIMITED:
             uses[self._row_of_user(tenant, user)] = sum(part.count for part in chosen)
         return uses
+
+    def _limiting(self, tenant: int, tier: int) -> dict[int, list[int]]:
+        """Rows of limits by column: those that count the tier, at the tenant and above it."""
+        found = self._limiting_rows.get((tenant, tier))
+        if found is None:
+            found = self._limiting_rows[tenant, tier] = {}
+            for column in range(len(self.tree.resources)):
+                places = ((t, level, column) for level in self.tree.paths[tenant] for t in range(tier, len(TIERS)))
+                rows = [row for place in places if (row := self._quota_row.get(place)) is not None]
+                if rows:
+                    found[column] = rows
+        return found
 
     def _row_of_user(self, tenant: int, user: str) -> int:
         row = self._user_row.get((tenant, user))
@@ -156,6 +204,14 @@ class Rows:
             self.names.append(f"{self.tree.names[tenant]}:user:{user}")
         return row
 
-    def limits(self) -> NDArray[np.int64]:
-        """int64[rows - capacity_rows]"""
-        return np.array(self.limit, dtype=np.int64)
+    def limits(self, at_present: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """int64[rows - capacity_rows]; `at_present` are the ledger's limits, else what the tree promises."""
+        found = np.array(self.limit, dtype=np.int64)
+        if at_present is not None:
+            found[: len(self._quota_row)] = at_present[self._limited]
+        return found
+
+
+def _name_of(tree: TenantTree, tier: int, tenant: int, resource: int) -> str:
+    """`tenant:resource` for what standard jobs may hold; `:production` or `:ceiling` behind it for the other tiers."""
+    return f"{tree.names[tenant]}:{tree.resources[resource]}{(':production', '', ':ceiling')[tier]}"

@@ -180,7 +180,8 @@ def _idle_domestic_option(snapshot: Snapshot, problem: Problem, about: Flag, imp
         record = snapshot.jobs[int(problem.number[job])]
         row = snapshot.rows_of[record.number].rows[option - int(problem.ptr[job])]
         chosen, charge = row.option.chosen, row.option.charge
-        if snapshot.ledger.shortages(snapshot.tenant_of(record), record.actor.user, chosen, charge):
+        tenant, user = snapshot.tenant_of(record), record.actor.user
+        if snapshot.ledger.shortages(tenant, user, chosen, charge, record.spec.job_class):
             continue
         if (row.cell, row.demands) not in tried:
             tried.add((row.cell, row.demands))

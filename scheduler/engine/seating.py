@@ -135,14 +135,14 @@ class Seating:
         tenant, user = self._payer(job)
         held = attempt.allocation
         taken = any(not self.soon.room.has_devices(grant) for grant in held.grants)
-        if taken or self.soon.ledger.shortages(tenant, user, held.chosen, held.charge):
+        if taken or self.soon.ledger.shortages(tenant, user, held.chosen, held.charge, held.job_class):
             return False
         self.soon.take(tenant, user, held)
         return True
 
     def _is_free_now(self, job: JobRecord, allocation: Allocation) -> bool:
         tenant, user = self._payer(job)
-        if self.now.ledger.shortages(tenant, user, allocation.chosen, allocation.charge):
+        if self.now.ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
             return False
         return all(self.now.room.has(grant) for grant in allocation.grants)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.engine.columns import Columns
+from scheduler.engine.entitled import refresh_limits
 from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.records import JobRecord
 from scheduler.engine.rulebook import RuleBook
@@ -40,6 +41,7 @@ class Snapshot:
 def take(state: State, now_us: int) -> Snapshot:
     due = state.alarms_until(now_us)
     state.room.closed = state.book.closed_nodes(now_us)  # a licence may have ended since
+    refresh_limits(state, now_us)
     later = state.alarms[len(due) : len(due) + 1]
     return Snapshot(
         version=state.version,

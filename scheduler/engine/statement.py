@@ -49,9 +49,12 @@ class Statement:
     def fit(self, job: JobRecord, tenant: int, row: OptionRow, strategy: Strategy) -> Allocation | None:
         """An allocation of the option within quota and room as they are here, or None."""
         option = row.option
-        if self.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge):
+        job_class = job.spec.job_class
+        if self.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge, job_class):
             return None
         grants: tuple[Grant, ...] | None = place(self.room, row.cell, demands_now(job, row.demands), strategy)
         if grants is None:
             return None
-        return Allocation(chosen=option.chosen, grants=grants, rate=option.rate.value, charge=option.charge)
+        return Allocation(
+            chosen=option.chosen, grants=grants, rate=option.rate.value, charge=option.charge, job_class=job_class
+        )

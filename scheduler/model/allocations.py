@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = ["Allocation", "Chosen", "Grant"]
@@ -31,9 +32,13 @@ class Chosen(Struct, frozen=True):
 
 
 class Allocation(Struct, frozen=True, kw_only=True):
-    """`rate` in work units per second as forecast; `charge` in thousandths of compute units."""
+    """`rate` in work units per second as forecast; `charge` in thousandths of compute units.
+
+    `job_class` says which limits it counts against; like the charge it is frozen when granted.
+    """
 
     chosen: tuple[Chosen, ...]  # one per role
     grants: tuple[Grant, ...]
     rate: float
     charge: int
+    job_class: JobClass = JobClass.STANDARD

@@ -1,14 +1,21 @@
 """The ledger: what each tenant and user holds, a sum over the live allocations and nothing else."""
 
+from collections.abc import Collection
 from typing import Self
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from scheduler.model.allocations import Allocation, Chosen
-from scheduler.quota.tree import TenantTree
+from scheduler.model.tenants import JobClass
+from scheduler.quota.entitlement import entitlements
+from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
 __all__ = ["Ledger", "Shortage"]
+
+Int = NDArray[np.int64]
+STANDARD = tier_of(JobClass.STANDARD)
 
 
 class Shortage(Struct, frozen=True):
@@ -20,6 +27,7 @@ class Shortage(Struct, frozen=True):
     have: int  # what is left below the limit
     limit: int
     user: str = ""
+    tier: JobClass = JobClass.STANDARD  # whose limit it is: production's, standard jobs', or the ceiling of all
 
     @property
     def for_ever(self) -> bool:
@@ -28,25 +36,64 @@ class Shortage(Struct, frozen=True):
 
 
 class Ledger:
-    """Usage per tenant (children included) and resource, int64[tenants, resources], and devices per user."""
+    """Usage per tenant (children included) and resource, by class, and devices per user.
+
+    `held` is int64[3, tenants, resources]: by production jobs; with standard ones; by all. `entitled` is what nominal
+    quota is worth at present, and `limits` (as in TenantTree) follow from it.
+    """
 
     def __init__(self, tree: TenantTree) -> None:
         self.tree = tree
-        self.used = np.zeros_like(tree.limit)
+        self.held: Int = np.zeros((len(TIERS), *tree.limit.shape), dtype=np.int64)
         self.user_devices: dict[tuple[int, str], int] = {}
+        self.in_service: Int | None = None
+        self.entitled: Int = tree.nominal
+        self.limits: Int = tree.limits
+        self._spent: frozenset[tuple[int, int]] = frozenset()
+        self._kept: Int = np.zeros_like(tree.limit)
+        self._drawn: Int = np.zeros_like(tree.limit)
+        self._count_lending()
+
+    @property
+    def used(self) -> Int:
+        """int64[tenants, resources]: by all classes."""
+        everybody: Int = self.held[-1]
+        return everybody
 
     def fork(self) -> Self:
         """An independent copy for hypotheses."""
-        copy = type(self)(self.tree)
-        copy.used = self.used.copy()
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.held = self.held.copy()
         copy.user_devices = dict(self.user_devices)
+        if not self.tree.lends_all:
+            copy._drawn = self._drawn.copy()
         return copy
+
+    def serve(self, in_service: Int, spent: Collection[tuple[int, int]] = ()) -> None:
+        """Bring limits up to date: `in_service` devices per resource, and the (tenant, column) of budgets that are
+        spent, below which nothing starts any more in this period."""
+        if self.in_service is None or not np.array_equal(in_service, self.in_service):
+            self.in_service = in_service.copy()
+            self.entitled = entitlements(self.tree, in_service)
+            self.limits = self.tree.limits_at(self.entitled)
+            self._count_lending()
+        elif self._spent:
+            self.limits = self.tree.limits_at(self.entitled)
+        self._spent = frozenset(spent)
+        for tenant, column in self._spent:
+            self.limits[-1, tenant, column] = min(self.limits[-1, tenant, column], self.held[-1, tenant, column])
 
     def add(self, tenant: int, user: str, allocation: Allocation, sign: int = 1) -> None:
         """Book an allocation (`sign` 1) or its release (-1) at the tenant and all above it."""
-        for column, amount in self.tree.uses(allocation.chosen, allocation.charge):
-            for level in self.tree.paths[tenant]:
-                self.used[level, column] += sign * amount
+        first = tier_of(allocation.job_class)
+        uses = self.tree.uses(allocation.chosen, allocation.charge)
+        for level in self.tree.paths[tenant]:
+            for column, amount in uses:
+                self.held[first:, level, column] += sign * amount
+        if first <= STANDARD and not self.tree.lends_all:
+            for column, amount in uses:
+                self._draw(tenant, column, sign * amount)
         devices = sum(part.count for part in allocation.chosen)
         held = self.user_devices.get((tenant, user), 0) + sign * devices
         if held:
@@ -54,19 +101,71 @@ class Ledger:
         else:
             self.user_devices.pop((tenant, user), None)
 
-    def shortages(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int) -> tuple[Shortage, ...]:
-        """Every limit that the choice would exceed now, from the tenant upwards."""
-        tree = self.tree
+    def shortages(
+        self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, job_class: JobClass = JobClass.STANDARD
+    ) -> tuple[Shortage, ...]:
+        """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's."""
+        tree, first = self.tree, tier_of(job_class)
+        uses = tree.uses(chosen, charge)
         found = []
         for level in tree.paths[tenant]:
-            for column, amount in tree.uses(chosen, charge):
-                limit = int(tree.limit[level, column])
-                left = limit - int(self.used[level, column])
-                if amount > left:
-                    found.append(Shortage(tree.names[level], tree.resources[column], amount, max(left, 0), limit))
+            for column, amount in uses:
+                left = self.limits[first:, level, column] - self.held[first:, level, column]
+                tier = first + int(left.argmin())
+                if amount > left[tier - first]:
+                    limit = int(tree.limits[tier, level, column])
+                    if (level, column) in self._spent and tier == len(TIERS) - 1:
+                        limit = max(limit, amount)  # the next period brings it back
+                    have = max(0, int(left[tier - first]))
+                    name, resource = tree.names[level], tree.resources[column]
+                    found.append(Shortage(name, resource, amount, have, limit, tier=TIERS[tier]))
+        if first <= STANDARD and not tree.lends_all and not found:
+            found += [s for column, amount in uses if (s := self._kept_from(tenant, column, amount)) is not None]
         devices = sum(part.count for part in chosen)
         limit = tree.user_limit[tenant]
-        left = limit - self.user_devices.get((tenant, user), 0)
-        if devices > left:
-            found.append(Shortage(tree.names[tenant], "devices", devices, max(left, 0), limit, user))
+        left_to_user = limit - self.user_devices.get((tenant, user), 0)
+        if devices > left_to_user:
+            found.append(Shortage(tree.names[tenant], "devices", devices, max(left_to_user, 0), limit, user))
         return tuple(found)
+
+    # What tenants do not lend
+
+    def _count_lending(self) -> None:
+        """`_kept` is what a tenant does not lend of what it is entitled to, int64[tenants, resources]. `_drawn` is what
+        a tenant's own jobs hold, with what each child takes from it: what it holds or keeps, whichever is more."""
+        tree = self.tree
+        if tree.lends_all:
+            return
+        self._kept = np.where(tree.claimed, np.maximum(0, self.entitled - tree.lending), 0)
+        held = self.held[STANDARD]
+        self._drawn = held.copy()
+        for tenant, parent in enumerate(tree.parent):
+            if parent >= 0:
+                self._drawn[parent] -= held[tenant]
+        for tenant in range(len(tree.names) - 1, 0, -1):
+            self._drawn[tree.parent[tenant]] += np.maximum(self._drawn[tenant], self._kept[tenant])
+
+    def _draw(self, tenant: int, column: int, amount: int) -> None:
+        for level in self.tree.paths[tenant]:
+            before = max(self._drawn[level, column], self._kept[level, column])
+            self._drawn[level, column] += amount
+            amount = int(max(self._drawn[level, column], self._kept[level, column]) - before)
+
+    def _kept_from(self, tenant: int, column: int, amount: int) -> Shortage | None:
+        """The level at which the choice would take what another tenant keeps for itself, or None."""
+        tree, need = self.tree, amount
+        for level in tree.paths[tenant]:
+            drawn, kept = int(self._drawn[level, column]), int(self._kept[level, column])
+            limit = self._pool(level, column)
+            if amount > 0 and drawn + amount > limit:
+                have = max(0, min(need, need - amount + limit - drawn))
+                return Shortage(tree.names[level], tree.resources[column], need, have, max(limit, need))
+            amount = max(drawn + amount, kept) - max(drawn, kept)
+        return None
+
+    def _pool(self, level: int, column: int) -> int:
+        """What the tenants below `level` may draw from together."""
+        if level == 0:
+            limited = self.in_service is not None and column < self.tree.device_columns
+            return int(self.in_service[column]) if limited and self.in_service is not None else UNLIMITED
+        return int(self.limits[STANDARD, level, column])

@@ -1,22 +1,33 @@
-"""The tenant tree as arrays: parents, paths to the root, and one limit per tenant and resource."""
+"""The tenant tree as arrays: parents, paths to the root, and what each tenant may hold of each resource, by class."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.model.accelerators import Catalog, Track
 from scheduler.model.allocations import Chosen
-from scheduler.model.tenants import ROOT, Quota, Tenants
+from scheduler.model.tenants import ROOT, JobClass, Quota, Shortfall, Tenants
 
-__all__ = ["COMPUTE_UNITS", "TenantTree", "UNLIMITED", "family_resource", "track_resource"]
+__all__ = [
+    "COMPUTE_UNITS", "MONEY", "TIERS", "TenantTree", "UNLIMITED", "family_resource", "tier_of", "track_resource",
+]  # fmt: skip
 
 UNLIMITED = 2**60
 """A limit that no sum of devices or thousandths of compute units reaches."""
 
 COMPUTE_UNITS = "compute_units"
+MONEY = "money"
+
+TIERS: Final = tuple(JobClass)
+"""A row of tier k counts the jobs of the classes up to the k-th: production; with standard; with opportunistic too."""
 
 REMEMBERED_CHOICES = 4096
 """Jobs by the thousand take the same few choices, and each is asked about at every step of its life."""
+
+Int = NDArray[np.int64]
+Flag = NDArray[np.bool_]
 
 
 def family_resource(family: str) -> str:
@@ -27,12 +38,21 @@ def track_resource(track: Track) -> str:
     return f"track:{track.value}"
 
 
-class TenantTree:
-    """Tenants by index, the root first, parents before children.
+def tier_of(job_class: JobClass) -> int:
+    return TIERS.index(job_class)
 
-    `limit` is int64[tenants, resources] in devices, or thousandths of compute units in the last column. Resources are
-    the accelerators of the catalog, `family:<family>`, `track:<track>` and `compute_units`. A tenant without a quota on
-    a resource is limited by its parents only.
+
+class TenantTree:
+    """Tenants by index, the root first, parents before children. Arrays are [tenants, resources].
+
+    Resources are the accelerators of the catalog, `family:<family>`, `track:<track>`, `compute_units` (in thousandths)
+    and `money` (its limit is its budget). `claimed` marks where a tenant has a nominal quota; `nominal` is that quota,
+    or the sum of the children's. `borrowing` is how much may be held beyond it, `lending` how much of it others may
+    hold; both UNLIMITED where nothing else is said and the tenant has no nominal quota of its own. `governed` marks the
+    resources on which anybody has a nominal quota.
+
+    `limits` is int64[3, tenants, resources], by tier: production within nominal; standard within nominal and what may
+    be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job.
     """
 
     def __init__(self, tenants: Tenants, catalog: Catalog) -> None:
@@ -40,15 +60,36 @@ class TenantTree:
         self.index: Mapping[str, int] = {name: i for i, name in enumerate(self.names)}
         self.parent: tuple[int, ...] = (-1, *(self.index[t.parent] for t in tenants.tenants))
         self.paths: tuple[tuple[int, ...], ...] = tuple(self._path(i) for i in range(len(self.names)))
+        self.children: tuple[tuple[int, ...], ...] = self._children()
+        self.rank: tuple[int, ...] = (0, *(t.rank for t in tenants.tenants))
+        self.weight: tuple[float, ...] = (1.0, *(t.weight for t in tenants.tenants))
+        self.shortfall: Shortfall = tenants.shortfall
         families = tuple(family_resource(f) for f in catalog.families)
         tracks = tuple(track_resource(t) for t in Track)
-        self.resources: tuple[str, ...] = (*catalog.names, *families, *tracks, COMPUTE_UNITS)
+        self.resources: tuple[str, ...] = (*catalog.names, *families, *tracks, COMPUTE_UNITS, MONEY)
         self.resource_index: Mapping[str, int] = {name: i for i, name in enumerate(self.resources)}
+        self.device_columns = len(catalog.names) + len(families)
         self._columns = {a.name: self._columns_of(a.name, a.family, a.track) for a in catalog}
-        self.limit = np.full((len(self.names), len(self.resources)), UNLIMITED, dtype=np.int64)
+        self.family_of: tuple[int, ...] = tuple(self._columns[name][1] for name in catalog.names)
+        shape = (len(self.names), len(self.resources))
+        self.claimed: Flag = np.zeros(shape, dtype=np.bool_)
+        self.nominal: Int = np.zeros(shape, dtype=np.int64)
+        self.borrowing: Int = np.full(shape, UNLIMITED, dtype=np.int64)
+        self.lending: Int = np.full(shape, UNLIMITED, dtype=np.int64)
+        self.ceiling: Int = np.full(shape, UNLIMITED, dtype=np.int64)
+        self.budgets: dict[tuple[int, int], tuple[int, int]] = {}  # (tenant, column) -> (amount, period in us)
         for i, tenant in enumerate(tenants.tenants, start=1):
             for quota in tenant.quotas:
-                self._set_limit(i, quota)
+                self._enter(i, quota)
+        self._sum_up()
+        self.governed: Flag = np.logical_or.reduce(self.claimed, axis=0)
+        self.lends_all = not (self.claimed & (self.lending < self.nominal)).any()
+        self.limits: Int = self.limits_at(self.nominal)
+        self.limited: Flag = self.limits < UNLIMITED  # where a row is needed
+        for tenant_column in self.budgets:
+            self.limited[(2, *tenant_column)] = True
+        self._priced = any(column == self.resource_index[MONEY] for _, column in self.budgets)
+        self.limit: Int = np.minimum(self.limits[1], self.limits[2])
         self._uses: dict[tuple[tuple[Chosen, ...], int], tuple[tuple[int, int], ...]] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
@@ -61,22 +102,67 @@ class TenantTree:
             path.append(parent)
         return tuple(path)
 
+    def _children(self) -> tuple[tuple[int, ...], ...]:
+        found: list[list[int]] = [[] for _ in self.names]
+        for tenant, parent in enumerate(self.parent):
+            if parent >= 0:
+                found[parent].append(tenant)
+        return tuple(tuple(below) for below in found)
+
     def _columns_of(self, name: str, family: str, track: Track) -> tuple[int, int, int]:
         index = self.resource_index
         return index[name], index[family_resource(family)], index[track_resource(track)]
 
-    def _set_limit(self, tenant: int, quota: Quota) -> None:
-        column = self.resource_index.get(quota.resource)
+    def column_of(self, resource: str) -> int | None:
+        """The resource's column; a family may be named without its prefix. None for what this fleet does not have."""
+        return self.resource_index.get(resource, self.resource_index.get(family_resource(resource)))
+
+    def _enter(self, tenant: int, quota: Quota) -> None:
+        column = self.column_of(quota.resource)
         if column is None:
-            column = self.resource_index.get(family_resource(quota.resource))
-        if column is None:
-            return  # money and resources of other fleets are kept, and do not limit devices here
-        limit = quota.nominal
-        if quota.resource.startswith("track:") or quota.resource == COMPUTE_UNITS:
-            limit = UNLIMITED
+            return  # resources of other fleets are kept, and do not limit devices here
+        at = tenant, column
+        if column < self.device_columns and _claims(quota):
+            known = bool(self.claimed[at])
+            self.claimed[at] = True
+            self.nominal[at] = min(quota.nominal, self.nominal[at]) if known else quota.nominal
+            self.borrowing[at] = quota.borrowing_limit or 0
+            self.lending[at] = UNLIMITED if quota.lending_limit is None else quota.lending_limit
         if quota.ceiling is not None:
-            limit = min(limit, quota.ceiling)
-        self.limit[tenant, column] = min(self.limit[tenant, column], limit)
+            self.ceiling[at] = min(self.ceiling[at], quota.ceiling)
+        if quota.budget is not None:
+            self.budgets[at] = quota.budget, quota.budget_period_us
+
+    def _sum_up(self) -> None:
+        """A tenant without a nominal quota of its own passes on what its children have together."""
+        for tenant in range(len(self.names) - 1, 0, -1):
+            above = self.parent[tenant]
+            passed = ~self.claimed[above]
+            self.nominal[above, passed] += self.nominal[tenant, passed]
+
+    def limits_at(self, entitled: Int) -> Int:
+        """int64[3, tenants, resources] where nominal quota is worth `entitled` at present.
+
+        What a standard job may hold is counted from nominal: what it holds beyond `entitled` is borrowed.
+        """
+        found = np.full((len(TIERS), *self.nominal.shape), UNLIMITED, dtype=np.int64)
+        found[0][self.claimed] = entitled[self.claimed]
+        found[0][:, : len(self.family_of)][self._unclaimed()] = 0
+        found[1] = np.where(self.claimed, np.minimum(self.nominal + self.borrowing, UNLIMITED), UNLIMITED)
+        found[2] = self.ceiling
+        return found
+
+    def _unclaimed(self) -> Flag:
+        """bool[tenants, accelerators]: others have a nominal quota on it or its family, and nobody on the path has."""
+        accelerators = np.arange(len(self.family_of))
+        families = np.array(self.family_of, dtype=np.int64)
+        on_path = self.claimed.copy()
+        for tenant in range(1, len(self.names)):
+            on_path[tenant] |= on_path[self.parent[tenant]]
+        either = on_path[:, accelerators] | on_path[:, families]
+        found: Flag = ~either & (self.governed[accelerators] | self.governed[families])
+        found[0] = False  # the root has what nobody was promised
+        return found
 
     def uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         """What a choice takes from each resource: (column, amount), every column once, ascending."""
@@ -90,7 +176,15 @@ class TenantTree:
 
     def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         amounts: dict[int, int] = {self.resource_index[COMPUTE_UNITS]: charge}
+        if self._priced:  # counted by devices: its account is kept in fen, elsewhere
+            amounts[self.resource_index[MONEY]] = sum(part.count for part in chosen)
         for part in chosen:
             for column in self._columns[part.accelerator]:
                 amounts[column] = amounts.get(column, 0) + part.count
         return tuple(sorted(amounts.items()))
+
+
+def _claims(quota: Quota) -> bool:
+    """A bare ceiling or budget promises nothing and takes nothing away."""
+    unset = quota.nominal == 0 and quota.borrowing_limit is None and quota.lending_limit is None
+    return not (unset and (quota.ceiling is not None or quota.budget is not None))
