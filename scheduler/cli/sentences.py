@@ -63,6 +63,10 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.NO_RATE: lambda r: (
         f"Nothing is known of its speed{_on(r)}; state one under workload.measured, or choose another accelerator."
     ),
+    _C.UNCERTAIN_RATE: lambda r: (
+        f"Its speed{_on(r)} is a guess that may be wrong by more than twice; list the accelerator under "
+        "resources.options if you accept that, or state a speed under workload.measured."
+    ),
     _C.BELOW_MIN_EFFICIENCY: lambda r: (
         f"Its efficiency{_on(r)} would be {r.have / 1000:g} and its min_efficiency is {r.need / 1000:g}; "
         "ask for fewer devices or lower the bound."

@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     GRANULARITY = "granularity"  # the vendor cannot grant that count
     MEMORY_FLOOR = "memory_floor"  # the model does not fit into that many devices
     NO_RATE = "no_rate"  # nothing is known of its speed there
+    UNCERTAIN_RATE = "uncertain_rate"  # its speed there is a guess, and the job's file does not list it
     BELOW_MIN_EFFICIENCY = "below_min_efficiency"
     NO_ADAPTER = "no_adapter"  # no backend can run on it
     MOVE_NOT_ALLOWED = "move_not_allowed"  # has progress elsewhere and may not move there

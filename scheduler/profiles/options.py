@@ -6,17 +6,22 @@ from collections.abc import Callable, Collection, Iterator
 
 from msgspec import Struct
 
-from scheduler.model.accelerators import Accelerator, Catalog
+from scheduler.model.accelerators import Accelerator, Catalog, Provenance
 from scheduler.model.allocations import Chosen
-from scheduler.model.jobs import Job, JobType, Option, Prefer, Role
+from scheduler.model.jobs import Job, JobType, Option, Prefer, Role, Work
 from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.tenants import JobClass
 from scheduler.profiles.memory import devices_needed
-from scheduler.profiles.table import Rate, rate_of
+from scheduler.profiles.table import Rate, rate_of, relative_rate
 
 __all__ = ["JobOption", "OptionSet", "expand"]
 
 MAX_COMBINATIONS = 256
 """Per job; four roles with four options each."""
+
+WIDEST_PROPOSED_BAND = 2.0
+"""High over low of a modelled rate per device; with a wider one an accelerator is taken only for opportunistic jobs, or
+when the job's file lists it: that is the consent."""
 
 PROPOSED_DOUBLINGS = 3
 """A job that gives only its model is offered the smallest power of two that holds it, and so many doublings."""
@@ -101,7 +106,7 @@ def _preference(prefer: Prefer) -> Callable[[JobOption], float]:
 def _role_candidates(
     job: Job, role: Role, catalog: Catalog, present: Collection[str], excluded: list[tuple[Chosen, Reason]]
 ) -> Iterator[_Candidate]:
-    listed = role.resources.options or tuple(_proposals(job, catalog, present))
+    listed = role.resources.options or tuple(_proposals(job, catalog, present, excluded))
     floor_rate: dict[str, float] = {}
     for place, option in enumerate(listed):
         accelerator = catalog.get(option.accelerator)
@@ -151,8 +156,11 @@ def _candidate(
     return rate
 
 
-def _proposals(job: Job, catalog: Catalog, present: Collection[str]) -> Iterator[Option]:
-    """For a job that gives only its model: powers of two from the memory floor upwards, on every chip present."""
+def _proposals(
+    job: Job, catalog: Catalog, present: Collection[str], excluded: list[tuple[Chosen, Reason]]
+) -> Iterator[Option]:
+    """For a job that gives only its model: powers of two from the memory floor upwards, on every chip present whose
+    speed is known well enough."""
     model = job.work.model
     if model is None:
         return
@@ -161,5 +169,17 @@ def _proposals(job: Job, catalog: Catalog, present: Collection[str]) -> Iterator
             continue
         floor = devices_needed(model, job.type, accelerator)
         smallest = 2 ** math.ceil(math.log2(floor))
+        if job.job_class is not JobClass.OPPORTUNISTIC and _is_guess(accelerator, job.work):
+            reason = Reason(code=ReasonCode.UNCERTAIN_RATE, accelerator=accelerator.name, need=smallest)
+            excluded.append((Chosen(accelerator.name, smallest), reason))
+            continue
         doublings = 1 if job.type is JobType.INFERENCE else PROPOSED_DOUBLINGS
         yield Option(accelerator=accelerator.name, counts=tuple(smallest * 2**k for k in range(doublings)))
+
+
+def _is_guess(accelerator: Accelerator, work: Work) -> bool:
+    """Whether the speed rests on modelling alone, with a band too wide to decide by."""
+    if any(measured.accelerator == accelerator.name for measured in work.measured):
+        return False
+    rate = relative_rate(accelerator, work.work_class)
+    return rate is not None and rate.provenance is Provenance.MODELLED and rate.high > WIDEST_PROPOSED_BAND * rate.low

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from scheduler.config import load_catalog
 from scheduler.model.allocations import Chosen
 from scheduler.model.jobs import JobType, Measured, ModelShape, Option, Prefer, Resources, Role, Service, Work, WorkUnit
 from scheduler.model.reasons import ReasonCode
+from scheduler.model.tenants import JobClass
 from scheduler.profiles import expand, rate_of
 from scheduler.profiles.memory import devices_needed
 from tests.support.builders import A910C, CATALOG, H20, H200, job, options
@@ -118,3 +120,30 @@ def test_roles_are_combined() -> None:
 def test_charges_are_compute_units_of_all_devices() -> None:
     found = expand(job("x", *options(ascend_910c=4)), CATALOG, {"ascend-910c"})
     assert found.options[0].charge == 4 * A910C.compute_units
+
+
+GUESSED = "ascend-910b3"
+"""Its dense training rate is modelled, between 1.0 and 2.1 of an h20-96."""
+
+
+@pytest.mark.parametrize(
+    ("job_class", "listed", "measured", "taken"),
+    [
+        (JobClass.STANDARD, False, False, False),
+        (JobClass.OPPORTUNISTIC, False, False, True),
+        (JobClass.STANDARD, True, False, True),
+        (JobClass.STANDARD, False, True, True),
+    ],
+)
+def test_a_speed_that_is_only_guessed_is_proposed_to_nobody_who_did_not_ask_for_it(
+    job_class: JobClass, listed: bool, measured: bool, taken: bool
+) -> None:
+    speed = (Measured(accelerator=GUESSED, count=8, rate=1.0),) if measured else ()
+    resources = Resources(options=tuple(options(ascend_910b3=8)) if listed else ())
+    roles = (Role(entrypoint=("python", "train.py"), resources=resources),)
+    work = Work(model=EIGHT_B, amount=10.0, measured=speed)
+    spec = job("guess", job_class=job_class, roles=roles, work=work)
+    found = expand(spec, load_catalog(), {GUESSED, "h20-96"})
+    assert (GUESSED in {option.chosen[0].accelerator for option in found.options}) is taken
+    told = [chosen.accelerator for chosen, reason in found.excluded if reason.code is ReasonCode.UNCERTAIN_RATE]
+    assert told == ([] if taken else [GUESSED])
