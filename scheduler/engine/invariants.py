@@ -26,6 +26,7 @@ __all__ = [
     "ledger_is_the_sum_of_allocations",
     "no_job_is_lost",
     "placements_meet_what_was_asked",
+    "rules_count_what_is_held",
     "states_and_attempts_agree",
 ]
 
@@ -138,6 +139,17 @@ def arrays_keep_their_limit(state: State) -> None:
     _require(held == counted, "I13", "the count of running array members drifted")
 
 
+def rules_count_what_is_held(state: State) -> None:
+    """What runs by the books of a rule on use is the sum over the allocations of the tenants that it counts."""
+    for share in state.book.shares:
+        held = [0, 0]
+        for job in state.holding():
+            if job.attempt is not None and share.counts(job.spec.tenant):
+                amounts = share.amounts(job.attempt.allocation, *state.book.amounts(job.attempt.allocation))
+                held = [held[0] + amounts[0], held[1] + amounts[1]]
+        _require(held == share.running, "I7", f"rule {share.rule.id} counts {share.running} of {held}")
+
+
 def _grants(job: JobRecord) -> tuple[Grant, ...]:
     return job.attempt.allocation.grants if job.attempt is not None else ()
 
@@ -150,4 +162,5 @@ CHECKS: Final[tuple[Callable[[State], None], ...]] = (
     no_job_is_lost,
     columns_show_what_is_held,
     arrays_keep_their_limit,
+    rules_count_what_is_held,
 )
