@@ -4,9 +4,12 @@ A job that finds nothing keeps first claim on the devices that it could use: lat
 so that a stream of small jobs never starves a large gang. A job that only a quota holds back claims nothing.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 
-from scheduler.policies.problem import NONE, Choice, Flag, Int, Problem
+from scheduler.policies.problem import NONE, Choice, Flag, Int, Problem, Real
 
 __all__ = ["fifo_best_type", "priority"]
 
@@ -15,26 +18,50 @@ def fifo_best_type(problem: Problem) -> Choice:
     """In order of arrival, each on its best option that has room; what runs is never displaced."""
     live = problem.current != NONE
     order = np.lexsort((problem.number, ~live))
-    return _Walk(problem, preemptive=False).over(order)
+    return _walk(problem, order, preemptive=False)
 
 
 def priority(problem: Problem) -> Choice:
-    """By class, then priority, then arrival; a job that goes first may displace those behind it."""
+    """By right (production, nominal, borrowed, idle), then priority, then arrival; a job that goes first may displace
+    those behind it."""
     waiting = problem.current == NONE
-    order = np.lexsort((problem.number, waiting, -problem.priority, problem.job_class))
-    return _Walk(problem, preemptive=True).over(order)
+    order = np.lexsort((problem.number, waiting, -problem.priority, problem.right))
+    return _walk(problem, order, preemptive=True)
 
+
+WORTH_COMPILING = 4_000
+"""From so many jobs on the compiled walk is used where Numba is: below, loading it takes longer than it saves."""
 
 WORTH_SUMMING = 16
 """So many holders in a row are cheaper to sum in arrays than to look at one by one."""
 
 
+@cache
+def _compiled() -> Callable[..., tuple[Int, Int]] | None:
+    """The same walk, compiled, or None without Numba."""
+    try:
+        from scheduler.policies.walk_kernel import walk_compiled  # Numba takes a second to load
+    except ImportError:
+        return None
+    return walk_compiled
+
+
+def _walk(problem: Problem, order: Int, *, preemptive: bool) -> Choice:
+    keeps = problem.pinned | ((problem.current != NONE) & ~(problem.displaceable & preemptive))
+    shrinks = problem.elastic & problem.resizable & (problem.current != NONE)
+    rate = np.round(problem.rate, 9)
+    compiled = _compiled() if len(order) >= WORTH_COMPILING else None
+    if compiled is not None:
+        option, blocked_by = compiled(problem, order, keeps, shrinks, rate)
+        return Choice(option, order, blocked_by, {})
+    return _Walk(problem, rate).over(order, keeps, shrinks)
+
+
 class _Walk:
     """One pass in order, then a second in which elastic jobs take what is left."""
 
-    def __init__(self, problem: Problem, *, preemptive: bool) -> None:
+    def __init__(self, problem: Problem, rate: Real) -> None:
         self.problem = problem
-        self.preemptive = preemptive
         self.left: list[int] = problem.available.tolist()
         self.claimed = [False] * problem.capacity_rows
         self.option = np.full(len(problem.number), NONE, dtype=np.int64)
@@ -44,11 +71,10 @@ class _Walk:
         self._use_row: list[int] = problem.use_row.tolist()
         self._use_amount: list[int] = problem.use_amount.tolist()
         self._current: list[int] = problem.current.tolist()
+        self._rate = rate
 
-    def over(self, order: Int) -> Choice:
+    def over(self, order: Int, keeps: Flag, shrinks: Flag) -> Choice:
         problem = self.problem
-        keeps = problem.pinned | ((problem.current != NONE) & ~(problem.displaceable & self.preemptive))
-        shrinks = problem.elastic & problem.resizable & (problem.current != NONE)
         self._take_all(np.flatnonzero(keeps & ~shrinks))
         for job in np.flatnonzero(keeps & shrinks).tolist():
             self._take(job, self._siblings(job, self._current[job])[0])
@@ -167,11 +193,7 @@ class _Walk:
         current = self._current[job]
         self._return(job)
         fits = [o for o in self._siblings(job, held) if self._blocking_row(o, mind_claims=True) == NONE]
-        best = max(fits, key=lambda o: (round(float(problem.rate[o]), 9), -o), default=held)
-        if (
-            current != NONE
-            and current in fits
-            and problem.rate[best] <= problem.rate[current] * (1 + problem.resize_gain)
-        ):
+        best = max(fits, key=lambda o: (self._rate[o], -o), default=held)
+        if current in fits and self._rate[best] <= self._rate[current] * (1 + problem.resize_gain):
             best = current
         self._take(job, best)
