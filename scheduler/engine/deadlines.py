@@ -50,8 +50,8 @@ def _moments(job: JobRecord, rows: JobRows, policy: Policy) -> Iterator[int]:
     attempt = job.attempt
     if job.state is JobState.WAITING:
         yield job.not_before_us
-        for row in rows.rows:
-            yield job.submitted_us + row.option.after_wait_us
+        for wait_us in rows.opens_us:
+            yield job.submitted_us + wait_us
     elif attempt is None:
         return
     elif job.state is JobState.STARTING:
