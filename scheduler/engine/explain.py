@@ -1,8 +1,11 @@
-"""Why a job waits, whole: for each of its options every reason, with amounts, now or for ever. Codes, no sentences."""
+"""Why a job waits, whole: for each of its options every reason with amounts, and whether it stands now, until a
+delivery, or for ever. Codes, no sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from scheduler.engine.moves import move_reason
 from scheduler.engine.options import OptionRow
@@ -11,11 +14,26 @@ from scheduler.engine.state import State
 from scheduler.model.allocations import Chosen
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import FOR_EVER, Reason, ReasonCode
+from scheduler.model.rules import TrancheState, Use
+from scheduler.placement.feasibility import Demand
+from scheduler.placement.room import Room
 from scheduler.placement.verdict import now_reason
 from scheduler.profiles.table import Rate
 from scheduler.quota.ledger import Shortage
 
-__all__ = ["OptionReport", "explain", "explain_spec"]
+__all__ = ["Delivery", "OptionReport", "explain", "explain_spec"]
+
+CURED_BY_DEVICES = frozenset({ReasonCode.UNKNOWN_ACCELERATOR, ReasonCode.EXCEEDS_FLEET, ReasonCode.EXCEEDS_CELL})
+"""For ever as the fleet is, but not once more devices of the accelerator have come."""
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """The tranche with which there are enough devices, if all that come stand in the cell that lacks them."""
+
+    lot: str
+    count: int
+    expected_us: int
+    p90_us: int | None
 
 
 class OptionReport(Struct, frozen=True, kw_only=True):
@@ -25,9 +43,11 @@ class OptionReport(Struct, frozen=True, kw_only=True):
     rate: Rate | None
     charge: int
     reasons: tuple[Reason, ...]
+    delivery: Delivery | None = None  # where more devices, and nothing else, would end what stands for ever
 
     @property
     def never(self) -> bool:
+        """As the fleet and the quota are today; `delivery` may change it."""
         return any(reason.code in FOR_EVER for reason in self.reasons)
 
 
@@ -46,19 +66,42 @@ def explain_spec(state: State, job: JobRecord, now_us: int) -> tuple[OptionRepor
     for row in sorted(job_rows.rows, key=lambda r: r.option.rank):
         by_choice.setdefault(row.option.chosen, []).append(row)
     general = tuple(_general(job, now_us))
+    room = _Totals(state.room)
     reports = [
         OptionReport(
             chosen=chosen,
             rate=rows[0].option.rate,
             charge=rows[0].option.charge,
-            reasons=(*general, *_of_option(state, job, tenant, rows, now_us)),
+            reasons=(*general, *_of_option(state, job, tenant, rows, room, now_us)),
         )
         for chosen, rows in by_choice.items()
     ]
     reports += [
-        OptionReport(chosen=(chosen,), rate=None, charge=0, reasons=(reason,)) for chosen, reason in job_rows.excluded
+        OptionReport(
+            chosen=(chosen,),
+            rate=None,
+            charge=0,
+            reasons=(reason,),
+            delivery=_delivery(state, chosen.count, reason),
+        )
+        for chosen, reason in job_rows.excluded
     ]
     return tuple(reports)
+
+
+def _delivery(state: State, count: int, reason: Reason) -> Delivery | None:
+    """The first tranche of a lot in use after which at least `count` devices of the accelerator are there."""
+    if reason.code not in CURED_BY_DEVICES:
+        return None
+    lots = [lot for lot in state.config.rules.lots if lot.accelerator == reason.accelerator and lot.use is Use.ALLOWED]
+    due = ((lot.id, t) for lot in lots for t in lot.tranches if t.state is not TrancheState.IN_SERVICE)
+    coming = [(tranche.expected_us, lot_id, tranche) for lot_id, tranche in due]
+    have = reason.have
+    for _, lot_id, tranche in sorted(coming, key=lambda entry: entry[:2]):
+        have += tranche.count
+        if have >= max(reason.need, count):
+            return Delivery(lot=lot_id, count=tranche.count, expected_us=tranche.expected_us, p90_us=tranche.p90_us)
+    return None
 
 
 def _general(job: JobRecord, now_us: int) -> Iterator[Reason]:
@@ -72,7 +115,9 @@ def _general(job: JobRecord, now_us: int) -> Iterator[Reason]:
         yield job.reason
 
 
-def _of_option(state: State, job: JobRecord, tenant: int, rows: list[OptionRow], now_us: int) -> Iterator[Reason]:
+def _of_option(
+    state: State, job: JobRecord, tenant: int, rows: list[OptionRow], totals: "_Totals", now_us: int
+) -> Iterator[Reason]:
     option = rows[0].option
     moved = move_reason(job, rows[0], state.fleet.catalog)
     if moved is not None:
@@ -82,9 +127,33 @@ def _of_option(state: State, job: JobRecord, tenant: int, rows: list[OptionRow],
         yield Reason(code=ReasonCode.AFTER_WAIT, accelerator=option.chosen[0].accelerator, until_us=opens_us)
     for shortage in state.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge, job.spec.job_class):
         yield _limit_reason(shortage, option.chosen[0].accelerator)
-    room = now_reason(state.room, [row.cell for row in rows], rows[0].demands)
+    cells = [row.cell for row in rows]
+    room = totals.too_few(cells, rows[0].demands) or now_reason(state.room, cells, rows[0].demands)
     if room is not None:
         yield room
+
+
+class _Totals:
+    """Sums per shelf, taken once for all options: most options of a full fleet fail by them alone, and then no node is
+    looked at. int64[shelves]: `free` are idle devices on usable nodes, `idle` those on any node."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.free: NDArray[np.int64] = room.free_on_shelves()
+        counts = np.bitwise_count(room.free)
+        totals = np.bincount(room.fleet.shelf, weights=counts, minlength=room.fleet.shelf_count)
+        self.idle: NDArray[np.int64] = totals.astype(np.int64)
+
+    def too_few(self, cells: Sequence[int], demands: Sequence[Demand]) -> Reason | None:
+        """What `now_reason` would say, where even all idle devices of a shelf are fewer than asked; else None."""
+        demand = max(demands, key=lambda d: d.count)
+        if not demand.whole or demand.also or not any(self.room.reachable[cell] for cell in cells):
+            return None
+        shelves = [self.room.fleet.shelf_of(cell, demand.accelerator) for cell in cells]
+        if max(self.idle[shelf] for shelf in shelves) >= demand.count:
+            return None
+        have = max(int(self.free[shelf]) for shelf in shelves)
+        return Reason(code=ReasonCode.NO_ROOM, accelerator=demand.accelerator, need=demand.count, have=have)
 
 
 def _limit_reason(shortage: Shortage, accelerator: str) -> Reason:

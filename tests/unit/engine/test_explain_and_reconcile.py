@@ -63,6 +63,45 @@ def test_idle_devices_that_are_scattered_are_told_as_fragmented() -> None:
     assert codes(t, 2)["h200:2"] == [ReasonCode.FRAGMENTED]
 
 
+def test_sums_over_shelves_tell_what_looking_at_every_node_would_tell(monkeypatch) -> None:
+    from scheduler.engine import explain as module
+
+    t = table()
+    t.run_all(t.submit(job("first", *options(h200=6, h20_96=6, ascend_910c=8))))
+    t.node("h20-96-0", NodeState.DOWN)
+    t.submit(job("second", *options(h200=(2, 3, 8), h20_96=(2, 8), ascend_910c=(1, 8))))
+    quick = explain(t.state, 1, 0)
+    monkeypatch.setattr(module._Totals, "too_few", lambda self, cells, demands: None)
+    assert explain(t.state, 1, 0) == quick
+    found = [r.code for report in quick for r in report.reasons]
+    assert {ReasonCode.NO_ROOM, ReasonCode.NODES_UNAVAILABLE} <= set(found)
+
+
+def test_what_lacks_devices_only_is_told_the_delivery_that_brings_enough() -> None:
+    from msgspec import structs
+
+    from scheduler.model.rules import Lot, Rules, Tranche, TrancheState
+
+    lot = Lot(
+        id="h200-first",
+        accelerator="h200",
+        tranches=(
+            Tranche(count=8, expected_us=300, p90_us=400),
+            Tranche(count=4, expected_us=100, state=TrancheState.SHIPPED),
+            Tranche(count=64, expected_us=1, state=TrancheState.IN_SERVICE),
+        ),
+    )
+    t = Table(structs.replace(configured(FLEET), rules=Rules(lots=(lot,))))
+    t.submit(job("w", *options(h200=(8, 12, 16, 40), h20_96=16)))
+    found = {r.chosen[0]: r.delivery for r in explain(t.state, 0, 0)}
+    by_count = {chosen.count: delivery for chosen, delivery in found.items() if chosen.accelerator == "h200"}
+    assert by_count[8] is None
+    assert (by_count[12].lot, by_count[12].count, by_count[12].expected_us) == ("h200-first", 4, 100)
+    assert (by_count[16].expected_us, by_count[16].p90_us) == (300, 400)
+    assert by_count[40] is None, "not even all that is ordered is enough"
+    assert all(d is None for chosen, d in found.items() if chosen.accelerator == "h20-96")
+
+
 def status(work, *, ended: bool = False, epoch: int = 1) -> AttemptStatus:
     attempt = work.attempts[-1]
     return AttemptStatus(job_id=work.id, job=work.number, attempt=attempt.n, epoch=epoch, ended=ended)
