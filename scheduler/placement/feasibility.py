@@ -48,9 +48,10 @@ def granted_share(fleet: Fleet, node: int, demand: Demand, count: int) -> tuple[
     if per_device is not None:
         times = max(count, 1)
         return times * per_device.cpu_milli, times * per_device.memory_mib
-    total = int(fleet.devices[node]).bit_count() * WHOLE_DEVICE
+    pool = fleet.pools[fleet.lies[node][3]]
+    total = pool.devices_per_node * WHOLE_DEVICE
     wanted = count * demand.thousandths
-    return wanted * int(fleet.cpu_milli[node]) // total, wanted * int(fleet.memory_mib[node]) // total
+    return wanted * pool.cpu_milli // total, wanted * pool.memory_mib // total
 
 
 def gives(room: Room, node: int, demand: Demand, most: int) -> int:
@@ -59,7 +60,7 @@ def gives(room: Room, node: int, demand: Demand, most: int) -> int:
     Whether the node is usable is the index's business; devices, CPU, memory and what the vendor's tools grant are ours.
     """
     fleet = room.fleet
-    idle = int(room.free[node])
+    idle: int = room.free_at[node]
     most = min(most, idle.bit_count())
     pool = fleet.lies[node][3]
     if demand.per_device is not None:
@@ -67,13 +68,12 @@ def gives(room: Room, node: int, demand: Demand, most: int) -> int:
     else:
         cpu_milli, memory_mib = fleet.per_device[pool]
     if cpu_milli:
-        most = min(most, int(room.cpu_milli[node]) // cpu_milli)
+        most = min(most, room.cpu_at[node] // cpu_milli)
     if memory_mib:
-        most = min(most, int(room.memory_mib[node]) // memory_mib)
-    rule = fleet.granting[pool]
-    if most <= 0 or rule.free_choice:
+        most = min(most, room.memory_at[node] // memory_mib)
+    if most <= 0 or fleet.any_count[pool]:
         return max(0, most)
-    return largest(rule, idle, most)
+    return largest(fleet.granting[pool], idle, most)
 
 
 def devices_each_can_give(room: Room, demand: Demand, nodes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -31,9 +31,9 @@ def place(room: Room, cell: int, demands: Sequence[Demand], strategy: Strategy =
     """
     if not room.reachable[cell]:
         return None
+    if len(demands) == 1 and not demands[0].granule:
+        return _place_block(room, cell, demands[0], demands[0].count, 0, strategy)
     blocks = [block for demand in demands for block in _blocks(demand)]
-    if len(blocks) == 1:
-        return _place_block(room, cell, *blocks[0], strategy)
     taken: list[Grant] = []
     for block in blocks:
         grants = _place_block(room, cell, *block, strategy)
@@ -63,7 +63,7 @@ def _place_block(
         pieces = _Search(room, cell, demand, strategy, lenient=True).find(count)
     if pieces is None:
         return None
-    return tuple(_grant(room, demand, piece, replica) for piece in pieces)
+    return tuple([_grant(room, demand, piece, replica) for piece in pieces])
 
 
 class _Search:
@@ -77,6 +77,7 @@ class _Search:
         self.shelf = room.fleet.shelf_of(cell, demand.accelerator)
         self.shunned = frozenset(() if lenient else demand.avoid)
         self.index: ShelfIndex = room.index(self.shelf)
+        self._picky = bool(self.shunned or demand.barred or room.fleet.keeps_spares)
 
     def find(self, count: int) -> list[_Piece] | None:
         demand, wished = self.demand, (self.demand.require, self.demand.prefer)
@@ -103,7 +104,8 @@ class _Search:
     @property
     def _weighs_all(self) -> bool:
         """Whether CPU and shares count as much as devices, so that the index by devices does not tell the best."""
-        return not self.demand.whole or bool(self.demand.also) or self.shelf in self.room.fleet.shared_shelves
+        demand = self.demand
+        return not demand.whole or bool(demand.also) or self.shelf in self.room.fleet.shared_shelves
 
     def _by_choice(self, count: int) -> list[_Piece] | None:
         fleet, demand = self.room.fleet, self.demand
@@ -176,7 +178,7 @@ class _Search:
                 yield node, part
 
     def _gives(self, node: int, most: int, used: set[int] | None = None) -> int:
-        if node in self.shunned or self._is_barred(node) or self._is_spare(node, used):
+        if self._picky and (node in self.shunned or self._is_barred(node) or self._is_spare(node, used)):
             return 0
         return gives(self.room, node, self.demand, most)
 
@@ -206,5 +208,5 @@ def _grant(room: Room, demand: Demand, piece: _Piece, replica: int) -> Grant:
         devices = 1 << piece.device if demand.count else 0
     else:
         rule = room.fleet.granting[room.fleet.lies[piece.node][3]]
-        devices = devices_for(rule, int(room.free[piece.node]), piece.count)
+        devices = devices_for(rule, room.free_at[piece.node], piece.count)
     return Grant(piece.node, demand.role, devices, cpu_milli, memory_mib, replica, demand.thousandths)

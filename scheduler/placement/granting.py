@@ -81,6 +81,8 @@ def _rings(idle: int, ring: int) -> Iterator[int]:
 
 
 def _lowest(idle: int, count: int) -> int:
+    if idle.bit_count() == count:
+        return idle
     taken = 0
     for _ in range(count):
         taken |= idle & -idle

@@ -13,7 +13,7 @@ from scheduler.model.allocations import Grant
 from scheduler.model.cluster import Cluster, Foreign, NodeState, Pool
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.granting import Granting, granting_of, largest
-from scheduler.placement.index import Layout, ShelfIndex
+from scheduler.placement.index import Layout, ShelfIndex, closely
 
 __all__ = ["Fleet", "Room"]
 
@@ -51,7 +51,9 @@ class Fleet:
         kinds_of = [catalog.accelerators[self.accelerator_index[pool.accelerator]] for pool in self.pools]
         rules = [granting_of(kind, pool.devices_per_node) for kind, pool in zip(kinds_of, self.pools, strict=True)]
         self.granting: tuple[Granting, ...] = tuple(rules)
+        self.any_count: tuple[bool, ...] = tuple(rule.free_choice for rule in rules)
         self.spare: tuple[int, ...] = tuple(pool.spare_nodes for pool in self.pools)
+        self.keeps_spares = any(self.spare)
         shareable = np.array([pool.shareable for pool in self.pools], dtype=np.bool_)[self.pool]
         self.share_row = np.where(shareable, np.cumsum(shareable) - 1, -1)
         self.shared = np.flatnonzero(shareable)
@@ -149,7 +151,8 @@ class Room:
         self.stamp = np.zeros(len(fleet.pool), dtype=np.int64)
         self._stamps = counter(1)  # shared by copies: equal stamps mean equal nodes
         self._index: dict[int, ShelfIndex] = {}
-        self._level: dict[int, NDArray[np.int64]] = {}
+        self._level: dict[int, list[int]] = {}
+        self._look_closely()
         for change in fleet.cluster.changes:
             index = fleet.cluster.node_index(change.node)
             if index is not None:
@@ -172,7 +175,16 @@ class Room:
         copy._stamps = self._stamps
         copy._index = {shelf: index.fork() for shelf, index in self._index.items()}
         copy._level = {shelf: level.copy() for shelf, level in self._level.items()}
+        copy._look_closely()
         return copy
+
+    def _look_closely(self) -> None:
+        self.free_at, self.cpu_at, self.memory_at = (
+            closely(self.free),
+            closely(self.cpu_milli),
+            closely(self.memory_mib),
+        )
+        self._state_at, self._stamp_at = closely(self.state), closely(self.stamp)
 
     @property
     def closed(self) -> NDArray[np.bool_]:
@@ -195,9 +207,9 @@ class Room:
         """The shelf's nodes by what they can give: READY and not closed; CPU and memory are not looked at."""
         found = self._index.get(shelf)
         if found is None:
-            level = self._levels(self.fleet.nodes_on(shelf))
-            found = self._index[shelf] = ShelfIndex(self.fleet.layout(shelf), level)
-            self._level[shelf] = level
+            levels = self._levels(self.fleet.nodes_on(shelf))
+            found = self._index[shelf] = ShelfIndex(self.fleet.layout(shelf), levels)
+            self._level[shelf] = levels.tolist()
         return found
 
     def _levels(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -211,21 +223,21 @@ class Room:
         return levels
 
     def _level_of(self, node: int) -> int:
-        if self.state[node] != READY or self._closed[node]:
+        if self._state_at[node] != READY or self._closed[node]:
             return 0
-        idle = int(self.free[node])
-        rule = self.fleet.granting[self.fleet.lies[node][3]]
-        return idle.bit_count() if rule.free_choice else largest(rule, idle, idle.bit_count())
+        idle: int = self.free_at[node]
+        pool = self.fleet.lies[node][3]
+        return idle.bit_count() if self.fleet.any_count[pool] else largest(self.fleet.granting[pool], idle, 64)
 
     def _changed(self, node: int) -> None:
-        self.stamp[node] = next(self._stamps)
+        self._stamp_at[node] = next(self._stamps)
         shelf, block, bit, _ = self.fleet.lies[node]
         index = self._index.get(shelf)
         if index is None:
             return
         level = self._level[shelf]
         place = index.layout.first[block] + bit
-        before, after = int(level[place]), self._level_of(node)
+        before, after = level[place], self._level_of(node)
         if before != after:
             index.move(block, bit, before, after)
             level[place] = after
@@ -246,14 +258,14 @@ class Room:
 
     def _change(self, grant: Grant, sign: int) -> None:
         node = grant.node
-        self.cpu_milli[node] -= sign * grant.cpu_milli
-        self.memory_mib[node] -= sign * grant.memory_mib
-        if len(self.left) and self.fleet.share_row[node] >= 0:
+        self.cpu_at[node] -= sign * grant.cpu_milli
+        self.memory_at[node] -= sign * grant.memory_mib
+        if self.fleet.shared_shelves and self.fleet.share_row[node] >= 0:
             self._change_share(grant, sign)
         elif sign > 0:
-            self.free[node] &= ~grant.devices
+            self.free_at[node] &= ~grant.devices
         else:
-            self.free[node] |= grant.devices
+            self.free_at[node] |= grant.devices
         self._changed(node)
 
     def _change_share(self, grant: Grant, sign: int) -> None:
