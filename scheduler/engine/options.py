@@ -11,6 +11,7 @@ from scheduler.engine.rulebook import RuleBook
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.tenants import JobClass
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
@@ -18,6 +19,8 @@ from scheduler.profiles.options import JobOption, OptionSet, expand
 from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
 __all__ = ["JobRows", "OptionRow", "Rows", "demands_of"]
+
+STANDARD = tier_of(JobClass.STANDARD)
 
 CACHED_SPECS = 4096
 """Distinct shapes of jobs whose options are kept; arrays and traces repeat a few shapes thousands of times."""
@@ -131,7 +134,8 @@ class Rows:
     def _shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
-        key = self._encoder.encode((job.type, [r.resources for r in job.roles], speed, job.service, barred))
+        who = (job.type, job.job_class, job.service)
+        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred))
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= CACHED_SPECS:
@@ -166,6 +170,11 @@ class Rows:
             row = self.fleet.shelf_of(cell, part.accelerator)
             uses[row] = uses.get(row, 0) + part.count
         return tuple(sorted(uses.items()))
+
+    def admits_alone(self, row: OptionRow) -> bool:
+        """Whether all limits that the option counts against are at least as large as what it takes."""
+        first = self.capacity_rows
+        return all(amount <= self.limit[use - first] for use, amount in row.uses if use >= first)
 
     def limits_used(self, allocation: Allocation, tenant: int, user: str) -> tuple[tuple[int, int], ...]:
         """What an allocation takes from the limits above it: (row, amount)."""
@@ -210,6 +219,20 @@ class Rows:
         if at_present is not None:
             found[: len(self._quota_row)] = at_present[self._limited]
         return found
+
+    def entitled(self, entitled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """int64[rows]: the ledger's `entitled` at rows of nominal quota, -1 at all others; bool[rows]: devices of
+        accelerators on which somebody has a nominal quota."""
+        tree, rows = self.tree, self.capacity_rows + len(self.limit)
+        found = np.full(rows, -1, dtype=np.int64)
+        nominal = self._limited[0] == STANDARD
+        places = self._limited[1][nominal], self._limited[2][nominal]
+        found[self.capacity_rows : self.capacity_rows + len(nominal)][nominal] = entitled[places]
+        governed = np.zeros(rows, dtype=np.bool_)
+        families = np.array(tree.family_of, dtype=np.int64)
+        kinds = tree.governed[: len(families)] | tree.governed[families]
+        governed[: self.capacity_rows] = np.tile(kinds, len(self.fleet.cells))
+        return found, governed
 
 
 def _name_of(tree: TenantTree, tier: int, tenant: int, resource: int) -> str:

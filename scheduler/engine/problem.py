@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.engine.claiming import claims_of
 from scheduler.engine.columns import CLASSES, NONE
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.allocations import Grant
@@ -122,19 +123,22 @@ def build(
     job_class = columns.job("job_class")[numbers].astype(np.int64)
     elastic = columns.job("elastic")[numbers]
     displaceable = seasoned & (job_class != PRODUCTION) & policy.preemption
+    current = np.where(held == NONE, NONE, gathered.ptr[:-1] + held)
+    pinned = (held != NONE) & ~displaceable & ~(elastic & seasoned)
+    rank = columns.option("rank")[gathered.option]
     return Problem(
         number=numbers,
         job_class=job_class,
         priority=columns.job("priority")[numbers],
         submitted_us=columns.job("submitted_us")[numbers],
-        current=np.where(held == NONE, NONE, gathered.ptr[:-1] + held),
-        pinned=(held != NONE) & ~displaceable & ~(elastic & seasoned),
+        current=current,
+        pinned=pinned,
         displaceable=displaceable,
         elastic=elastic,
         resizable=elastic & seasoned,
         ptr=gathered.ptr,
         rate=columns.option("rate")[gathered.option],
-        rank=columns.option("rank")[gathered.option],
+        rank=rank,
         open=is_open,
         use_ptr=gathered.use_ptr,
         use_row=gathered.use_row,
@@ -143,6 +147,7 @@ def build(
         capacity_rows=snapshot.rows.capacity_rows,
         resize_gain=policy.resize_gain,
         prices={},
+        claim=claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank),
     )
 
 

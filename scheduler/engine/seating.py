@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scheduler.engine.asking import recent_demands
+from scheduler.engine.leaving import holder
 from scheduler.engine.options import OptionRow
 from scheduler.engine.problem import Candidates
 from scheduler.engine.records import JobRecord
@@ -16,6 +17,7 @@ from scheduler.model.lifecycle import StopCause
 from scheduler.model.plan import PlannedStart, PlannedStop
 from scheduler.placement.registry import strategy_named
 from scheduler.policies import NONE, Choice, Problem
+from scheduler.quota.reclaim import victims_first
 
 __all__ = ["Seating"]
 
@@ -86,11 +88,12 @@ class Seating:
         return [int(index) for index in np.flatnonzero(changed)]
 
     def _yielding(self, problem: Problem, choice: Choice) -> list[int]:
-        """Displaced jobs, the first to leave first: lowest class, lowest priority, least work lost, latest started."""
+        """Displaced jobs, the first to leave first."""
         displaced = np.flatnonzero((problem.current != NONE) & (choice.option == NONE)).tolist()
-        jobs = {i: self.snapshot.jobs[int(problem.number[i])] for i in displaced}
-        displaced.sort(key=lambda i: (-problem.job_class[i], problem.priority[i], _lost_if_stopped(jobs[i]), -i))
-        return [int(problem.number[i]) for i in displaced]
+        right = problem.right
+        return victims_first(
+            [holder(self.snapshot, int(problem.number[i]), int(right[i]), self.now_us) for i in displaced]
+        )
 
     def _place(self, number: int, position: int, yielding: list[int]) -> bool:
         job = self.snapshot.jobs[number]
@@ -168,9 +171,3 @@ class Seating:
 
     def _payer(self, job: JobRecord) -> tuple[int, str]:
         return self.snapshot.tenant_of(job), job.actor.user
-
-
-def _lost_if_stopped(job: JobRecord) -> float:
-    """Work since the last checkpoint, in device-units of the attempt, so that small jobs lose less."""
-    attempt = job.attempt
-    return max(0.0, attempt.done - attempt.saved) if attempt is not None else 0.0

@@ -5,7 +5,7 @@ Policies see arrays and nothing else. Jobs are numbered 0..n-1 here, options 0..
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,12 @@ class Problem:
     capacity_rows: int  # rows below this number are devices, those from it on are limits of tenants and users
     resize_gain: float
     prices: Mapping[int, float]  # by row, of the last cycle
+    claim: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [n] `quota.Claim`; empty: by class
+
+    @property
+    def right(self) -> Int:
+        """int64[n]: the lower, the better the right to devices; nobody may be displaced for a job of a worse one."""
+        return self.claim if len(self.claim) else self.job_class
 
 
 @dataclass(frozen=True, slots=True)

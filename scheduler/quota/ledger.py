@@ -154,6 +154,8 @@ class Ledger:
     def _kept_from(self, tenant: int, column: int, amount: int) -> Shortage | None:
         """The level at which the choice would take what another tenant keeps for itself, or None."""
         tree, need = self.tree, amount
+        if not self._kept[:, column].any():
+            return None
         for level in tree.paths[tenant]:
             drawn, kept = int(self._drawn[level, column]), int(self._kept[level, column])
             limit = self._pool(level, column)
