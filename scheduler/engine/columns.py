@@ -26,6 +26,7 @@ _JOB_COLUMNS = {
     "state": np.int8,
     "job_class": np.int8,
     "priority": np.int64,
+    "owner": np.int64,  # a number for the tenant and user who submitted it
     "submitted_us": np.int64,
     "not_before_us": np.int64,
     "started_us": np.int64,  # of the present attempt, FOREVER_US while it has not started

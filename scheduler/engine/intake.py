@@ -95,6 +95,8 @@ def check_feasible(state: State, spec: Job, user: str) -> JobRows:
             problem = f"the rules {rules} never let `{spec.name}` run: {_listed(reasons)}"
             raise DeniedError(problem, "correct its labels, name another accelerator, or ask the operator")
         raise InfeasibleError(f"`{spec.name}` can never run on this fleet: {_listed(reasons)}", _advice(state))
+    if state.tree.lends_all and any(state.rows.admits_alone(row) for row in rows.rows):
+        return rows
     empty = Ledger(state.tree)
     shortages = [
         empty.shortages(tenant, user, row.option.chosen, row.option.charge, spec.job_class) for row in rows.rows
@@ -139,11 +141,9 @@ def _check_load(state: State, spec: Job, actor: Actor) -> None:
     members = spec.array.last - spec.array.first + 1 if spec.array else 1
     if len(state.rows_of) + members > MAX_ACTIVE_JOBS:
         raise OverloadedError(f"{len(state.rows_of)} jobs have not ended, the limit is {MAX_ACTIVE_JOBS}", "try later")
-    tenant = state.config.tenants.get(spec.tenant)
-    limit = tenant.per_user.max_waiting_jobs if tenant else None
+    limit = state.tenant_named(spec.tenant).per_user.max_waiting_jobs
     if limit is not None:
-        waiting = [state.jobs[n] for n in state.columns.in_state(JobState.WAITING).tolist()]
-        own = sum(1 for job in waiting if job.actor.user == actor.user and job.spec.tenant == spec.tenant)
+        own = state.waiting_jobs(spec.tenant, actor.user)
         if own + members > limit:
             raise OverloadedError(f"`{actor.user}` has {own} waiting jobs, the limit is {limit}", "try later")
 

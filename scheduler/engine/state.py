@@ -19,6 +19,7 @@ from scheduler.model.allocations import Allocation
 from scheduler.model.cluster import Cluster, Foreign, NodeState
 from scheduler.model.events import Configured
 from scheduler.model.lifecycle import JobState
+from scheduler.model.tenants import Tenant
 from scheduler.model.units import FOREVER_US
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import whole_room
@@ -60,6 +61,7 @@ class State:
         self.array_held: dict[int, int] = {}
         self.alarms: list[tuple[int, int]] = []
         self._alarm_of: dict[int, int] = {}
+        self._owners: dict[tuple[str, str], int] = {}
         self.prices: tuple[tuple[str, float], ...] = ()
         self.foreign: tuple[Foreign, ...] = config.cluster.foreign
         self.rows_of: dict[int, JobRows] = {}
@@ -147,6 +149,17 @@ class State:
             name = name.rpartition("/")[0]
         return self.tree.index[name]
 
+    def tenant_named(self, name: str) -> Tenant:
+        """Raises KeyError for a name that no tenant has."""
+        return self.config.tenants.tenants[self.tree.index[name] - 1]
+
+    def waiting_jobs(self, tenant: str, user: str) -> int:
+        """How many jobs that the user submitted to the tenant wait."""
+        owner = self._owners.get((tenant, user))
+        if owner is None:
+            return 0
+        return int((self.columns.job("owner")[self.columns.in_state(JobState.WAITING)] == owner).sum())
+
     def hold(self, job: JobRecord, attempt: Attempt) -> None:
         self.room.take(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation)
@@ -189,6 +202,7 @@ class State:
             submitted_us=[job.submitted_us],
             not_before_us=[job.not_before_us],
             started_us=[FOREVER_US],
+            owner=[self._owners.setdefault((spec.tenant, job.actor.user), len(self._owners))],
             gated=[bool(job.after) or (spec.array is not None and spec.array.max_running > 0)],
             elastic=[any(role.resources.elastic for role in spec.roles)],
             first=[0],
