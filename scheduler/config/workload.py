@@ -44,8 +44,9 @@ def _arrival(cursor: Cursor, catalog: Catalog | None) -> Arrival:
 
 
 def _truth(cursor: Cursor, catalog: Catalog | None) -> Truth:
-    fields = cursor.fields("rate_factor", "fails_at", "run")
+    fields = cursor.fields("rate_factor", "fails_at", "run", "amount")
     factors, fails, run = fields.get("rate_factor"), fields.get("fails_at"), fields.get("run")
+    amount = fields.get("amount")
     made: dict[str, float] = {}
     for key, item in factors.pairs() if factors else ():
         known_accelerator(item.key_as_value(key), catalog)
@@ -54,4 +55,5 @@ def _truth(cursor: Cursor, catalog: Catalog | None) -> Truth:
         rate_factor=made,
         fails_at=fails.number(0, 1) if fails else None,
         run_us=duration(run) if run else None,
+        amount=amount.number(0, 1e30, above=True) if amount else None,
     )

@@ -10,11 +10,12 @@ __all__ = ["Arrival", "Truth", "Workload"]
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """What the world knows and the scheduler does not: real speed per accelerator, failures to come."""
+    """What the world knows and the scheduler does not: real speed per accelerator, real size, failures to come."""
 
     rate_factor: Mapping[str, float] = field(default_factory=dict)  # real rate over forecast rate
     fails_at: float | None = None  # share of the work after which it fails
     run_us: int | None = None  # for jobs that declare no work
+    amount: float | None = None  # work that the job really needs, in its unit, whatever it declares
 
 
 class Arrival(Struct, frozen=True, kw_only=True):

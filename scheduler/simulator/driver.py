@@ -11,7 +11,7 @@ from scheduler.engine.intake import submission
 from scheduler.engine.state import State
 from scheduler.errors import ConflictError, DeniedError, DualtrackError, InfeasibleError, NotFoundError, OverloadedError
 from scheduler.model.commands import Command, Start
-from scheduler.model.events import Actor, AttemptProgressed, AttemptStarted, Event
+from scheduler.model.events import Actor, AttemptEnded, AttemptProgressed, AttemptStarted, Event
 from scheduler.model.units import FOREVER_US
 from scheduler.model.workload import Arrival, Truth
 from scheduler.ports import AttemptKey, Report
@@ -76,6 +76,7 @@ class Driver:
         self._clock_us = 0
         self._next_cycle_us = 0
         self._changed = True
+        self._vacated = False  # a place was made that somebody waits for: its cycle waits for no round
         self._named = 0
 
     @property
@@ -132,7 +133,7 @@ class Driver:
         rows = self.state.rows_of[job].rows
         absolute = bool(rows) and rows[0].option.rate.absolute
         found = estimate(record.spec, record.actor.user, absolute, self.state.config.tenants, self.past)
-        if truth.run_us is None and found.run_us is not None:
+        if truth.run_us is None and truth.amount is None and found.run_us is not None:
             truth = structs.replace(truth, run_us=found.run_us if ran_us < found.run_us else 2 * ran_us)
         self.world.learn(job, record.spec, truth)
         return found.basis
@@ -146,6 +147,7 @@ class Driver:
             self.tally.progress += 1
         elif not isinstance(event, AttemptStarted):
             self._changed = True
+            self._vacated |= isinstance(event, AttemptEnded) and self._was_told(event)
         if self.observe is not None:
             self.observe(event, now_us)
 
@@ -197,7 +199,7 @@ class Driver:
         self._next_cycle_us = self.now_us + self._overheads.cycle_us
         for event in decision.events:
             self.feed(event)
-        self._changed = False
+        self._changed = self._vacated = False
 
     def send(self, command: Command) -> None:
         """Hand the command to the world."""
@@ -211,7 +213,10 @@ class Driver:
         due = [self._next_cycle_us] if self._changed else []
         if self.state.alarms:  # not the plan's `wake_us`: folding its events has set further alarms
             due.append(max(self.state.alarms[0][0] - self.offset_us, self._next_cycle_us))
-        return min(due, default=None)
+        earliest, round_us = min(due, default=None), self._overheads.round_us
+        if earliest is None or round_us <= 0 or self._vacated:
+            return earliest
+        return -(-max(earliest, self.now_us) // round_us) * round_us
 
     def restart(self, state: State) -> None:
         """Go on with another state: a scheduler that came back. What was on its way to or from the old one is gone."""
@@ -227,6 +232,11 @@ class Driver:
     def _is_due(self) -> bool:
         wake_us = self.wake_us()
         return wake_us is not None and wake_us <= self.now_us
+
+    def _was_told(self, event: AttemptEnded) -> bool:
+        """Whether the attempt that ended had been told to leave."""
+        attempts = self.state.jobs[event.job].attempts if event.job < len(self.state.jobs) else []
+        return event.attempt <= len(attempts) and attempts[event.attempt - 1].stop is not None
 
     def _new_id(self) -> str:
         self._named += 1

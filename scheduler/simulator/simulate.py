@@ -56,8 +56,9 @@ def simulate(
     window: tuple[int, int] | None = None,
     overheads: Overheads | None = None,
     digest: bool = False,
+    stop: Callable[[State], bool] | None = None,
 ) -> SimulationResult:
-    """Run `workload` until nothing can happen any more, or until `until_us`.
+    """Run `workload` until nothing can happen any more, until `until_us`, or until `stop` says so between two instants.
 
     A function of its arguments, but for `wall_s`, `cycle_ms` and `peak_rss_mib` of the report. Invariants are checked
     after every event where asked for: InvariantError. Jobs that are refused at submission are counted, not raised.
@@ -75,7 +76,7 @@ def simulate(
     driver.observe = _all_of(observers)
     driver.feed(EpochStarted(1))
     driver.expect(workload.arrivals)
-    _run(driver, FOREVER_US if until_us is None else until_us)
+    _run(driver, FOREVER_US if until_us is None else until_us, stop)
     run = Measured(
         state=driver.state,
         accounts=driver.world.accounts,
@@ -104,15 +105,18 @@ def reproducible(report: SimulationReport) -> SimulationReport:
     return structs.replace(report, cycle_ms=unset, wall_s=unset, peak_rss_mib=unset)
 
 
-def _run(driver: Driver, until_us: int) -> None:
+def _run(driver: Driver, until_us: int, stop: Callable[[State], bool] | None) -> None:
+    def over() -> bool:
+        return stop is not None and stop(driver.state)
+
     if isinstance(driver, FaultyDriver):
-        driver.run(min(until_us, driver.faults.until_us))
+        driver.run(min(until_us, driver.faults.until_us), over)
         if until_us <= driver.now_us:
             return
         driver.heal()
-        driver.run(until_us, stop=driver.is_over)
+        driver.run(until_us, lambda: driver.is_over() or over())
     else:
-        driver.run(until_us)
+        driver.run(until_us, over)
 
 
 def _all_of(observers: list[Callable[[Event, int], None]]) -> Callable[[Event, int], None] | None:

@@ -35,6 +35,10 @@ class _Facts(Struct, frozen=True):
     truth: Truth
 
 
+def _work(facts: _Facts) -> float | None:
+    return facts.spec.work.amount if facts.truth.amount is None else facts.truth.amount
+
+
 def _endpoints(command: Start) -> tuple[str, ...]:
     if not command.service:
         return ()
@@ -46,9 +50,10 @@ class World:
     """Executions by (job, attempt). `deliver` is told each report when it arises; `rate_of` gives forecast rates.
 
     Progress follows the forecast rate, on emulated devices their pace, times `Truth.rate_factor` of the slowest
-    accelerator that the attempt uses. Where `Truth.run_us` is given, the job needs that much progress wherever it runs,
-    counted in seconds if it declares no work; a job without either runs for ever. The checkpoint storage outlives
-    nodes. A stop or release of what never started leaves a mark that fences its start.
+    accelerator that the attempt uses. Where `Truth.amount` is given, the job needs that much work, whatever it
+    declares. Where `Truth.run_us` is given, it needs that much progress wherever it runs, counted in seconds if it
+    declares no work; a job without any of them runs for ever. The checkpoint storage outlives nodes. A stop or release
+    of what never started leaves a mark that fences its start.
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class World:
     def is_endless(self, job: int) -> bool:
         """Whether the job would run for ever."""
         facts = self._facts[job]
-        return facts.spec.work.amount is None and facts.truth.run_us is None
+        return _work(facts) is None and facts.truth.run_us is None
 
     # what executors offer
 
@@ -198,7 +203,7 @@ class World:
         names = {task.accelerator for task in command.tasks}
         factor = min((truth.rate_factor.get(name, 1.0) for name in names), default=1.0)
         pace_s = command.tasks[0].pace_s if command.tasks else 0.0
-        work, rate = spec.work.amount, factor / pace_s if pace_s > 0 else self._rate_of(command) * factor
+        work, rate = _work(facts), factor / pace_s if pace_s > 0 else self._rate_of(command) * factor
         if truth.run_us is not None:
             run_s = truth.run_us / US_PER_S
             work, rate = (run_s, 1.0) if work is None else (work, work / run_s if run_s > 0 else rate)

@@ -91,7 +91,7 @@ def test_a_policy_keeps_defaults_for_what_it_does_not_say():
 
 def test_arrivals_are_put_in_order_of_time():
     job = "{type: batch, name: %s, entrypoint: [x], resources: {options: [{accelerator: cpu, count: 1}]}}"
-    truth = "{rate_factor: {h200: 0.5}, fails_at: 0.1, run: 3m}"
+    truth = "{rate_factor: {h200: 0.5}, fails_at: 0.1, run: 3m, amount: 7e3}"
     late = f"  - {{at: 2s, job: {job % 'b'}}}\n"
     soon = f"  - {{at: 1s, job: {job % 'a'}, user: ann, truth: {truth}}}\n"
     body = f"workload\nname: w\njobs:\n{late}{soon}"
@@ -100,7 +100,7 @@ def test_arrivals_are_put_in_order_of_time():
     first, second = workload.arrivals
     assert (first.job.name, second.job.name) == ("a", "b")
     assert (first.user, first.truth.fails_at, first.truth.run_us) == ("ann", 0.1, 180 * US_PER_S)
-    assert first.truth.rate_factor == {"h200": 0.5}
+    assert (first.truth.rate_factor, first.truth.amount) == ({"h200": 0.5}, 7000.0)
 
 
 ACCELERATOR = "{name: x, family: x, vendor: v, adapter: cpu, track: domestic, compute_units: 1, hbm_gib: %s}"

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from scheduler.engine.state import State
 from scheduler.model.events import Configured
 from scheduler.model.jobs import Array, Checkpoint, JobType, Moves, Service
-from scheduler.model.lifecycle import JobState
+from scheduler.model.lifecycle import TERMINAL, JobState
 from scheduler.model.policy import Policy
 from scheduler.model.units import US_PER_S
 from scheduler.model.workload import Arrival, Truth, Workload
@@ -201,3 +202,35 @@ def test_device_time_is_conserved(shapes: list[tuple[int, int, int]]):
     assert report.finished == len(shapes)
     assert report.utilization["h20-96"] * 8 * report.makespan_s == pytest.approx(asked, rel=1e-6)
     assert report.makespan_s >= max(t + w for t, _, w in shapes) - first - 1e-6
+
+
+def test_a_job_needs_what_it_really_needs_whatever_it_declares():
+    assert run(at(0, "a", work=100.0, amount=150.0)).report.makespan_s == pytest.approx(150.0)
+    assert run(at(0, "a", work=100.0, amount=50.0)).report.makespan_s == pytest.approx(50.0)
+
+
+def test_a_job_that_declares_no_work_does_what_it_really_needs_at_its_rate():
+    arrival = at(0, "a", amount=150.0)
+    job = structs.replace(arrival.job, work=structs.replace(arrival.job.work, amount=None))
+    assert run(structs.replace(arrival, job=job)).report.makespan_s == pytest.approx(150.0)
+
+
+def test_a_run_can_be_stopped_once_enough_has_ended():
+    arrivals = (at(0, "a"), at(0, "b"), at(0, "c"))
+
+    def first_ended(state: State) -> bool:
+        return bool(state.jobs) and state.jobs[0].state in TERMINAL
+
+    result = simulate(configured(nodes=1), workload(*arrivals), stop=first_ended)
+    assert [job.state in TERMINAL for job in result.state.jobs] == [True, False, False]
+
+
+def test_rounds_follow_at_once_when_what_was_told_to_leave_has_left():
+    low = structs.replace(at(0, "low").job, priority=100, checkpoint=Checkpoint(path="c", save_us=5 * US_PER_S))
+    high = structs.replace(at(0, "high").job, priority=900)
+    arrivals = (Arrival(at_us=0, job=low), Arrival(at_us=30 * US_PER_S, job=high))
+    config = configured(nodes=1)
+    config = msgspec.structs.replace(config, policy=structs.replace(config.policy, min_run_us=0))
+    done = simulate(config, workload(*arrivals), overheads=Overheads(round_us=60 * US_PER_S)).state
+    # the round at 60 s tells `low` to leave; it saves for 5 s, and `high` does not wait for the round at 120 s
+    assert done.jobs[1].attempts[0].allocated_us == 65 * US_PER_S
