@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from msgspec import Struct, structs
 
@@ -16,12 +17,24 @@ from scheduler.model.units import US_PER_S
 from scheduler.model.workload import Arrival, Truth
 from scheduler.profiles import Rate, rate_of
 from scheduler.simulator.driver import Driver, Halt, Refusal
-from scheduler.simulator.estimates import Basis, History
+from scheduler.simulator.estimates import Basis, History, estimate
 from scheduler.simulator.execution import Overheads
 
-__all__ = ["Budget", "Forecast", "JobForecast", "forecast"]
+__all__ = ["Budget", "Forecast", "JobForecast", "Pace", "forecast"]
 
 DEFAULT_HORIZON_US = 30 * 86_400 * US_PER_S
+
+
+class Pace(StrEnum):
+    """How fast everything goes: as the rates say, or at the ends of their bands.
+
+    A run time that nobody declared is, when fast, half of what is expected; when slow, the job's time limit, or twice
+    what is expected where it has none. What a running job was seen to do is no guess and stays as it is.
+    """
+
+    FAST = "fast"
+    EXPECTED = "expected"
+    SLOW = "slow"
 
 
 class Budget(Struct, frozen=True, kw_only=True):
@@ -35,7 +48,8 @@ class Budget(Struct, frozen=True, kw_only=True):
 class JobForecast(Struct, frozen=True, kw_only=True):
     """One live or proposed job. Times are None where the forecast does not reach them.
 
-    `start_us`: when the attempt that runs now, or else the next one, was or will be allocated. `finish_low_us` and
+    `start_us`: when the attempt that runs now, or else the last one, was or will be allocated; `next_start_us`: the
+    first that is allocated from now on. `finish_low_us` and
     `finish_high_us`: the end if all progress were as fast, or as slow, as the band of the rate allows; the wait before
     it is left as it is. Equal to `finish_us` where `basis` is not declared work. `attempts`: those the job will have
     had. `chosen`: what the last of them holds, one per role.
@@ -47,6 +61,7 @@ class JobForecast(Struct, frozen=True, kw_only=True):
     state: JobState
     basis: Basis
     start_us: int | None = None
+    next_start_us: int | None = None
     finish_us: int | None = None
     finish_low_us: int | None = None
     finish_high_us: int | None = None
@@ -59,8 +74,8 @@ class JobForecast(Struct, frozen=True, kw_only=True):
 class Forecast(Struct, frozen=True, kw_only=True):
     """`jobs` by number; `extra` are the numbers of the proposed jobs, `refusals` those that would not be accepted.
 
-    `makespan_us` is when the last job ends that ends at all. `complete` is False where the horizon or the budget
-    stopped the forecast, and `stopped` says which: `horizon`, `events`, `cycles` or `wall`.
+    `makespan_us` is when the last job ends that ends at all. `complete` is False where something stopped the forecast,
+    and `stopped` says what: `horizon`, `events`, `cycles`, `wall`, or `started`: the job in question has started.
     """
 
     now_us: int
@@ -87,26 +102,30 @@ def forecast(
     overheads: Overheads | None = None,
     rate_factor: Mapping[str, float] | None = None,
     budget: Budget | None = None,
+    pace: Pace = Pace.EXPECTED,
+    until_started: int | None = None,
 ) -> Forecast:
     """Run the live jobs of `state`, and `extra` ones, to their ends. `state` is not touched.
 
     `extra` that are no arrivals arrive now. `rate_factor` corrects the rates per accelerator by what was observed; a
-    running job's own observed rate goes before it. `horizon_us` is a span from `now_us`.
+    running job's own observed rate goes before it. `horizon_us` is a span from `now_us`. `until_started` is the number
+    of a live job: nothing is looked at past its next start.
     """
     copy = decode(encode(state))
     driver = Driver(copy, overheads or Overheads())
     driver.now_us = now_us
     driver.past = History(copy.jobs)
     live = tuple(copy.active)
-    bases = {number: _introduce(driver, number, rate_factor or {}) for number in live}
+    before = {number: len(copy.jobs[number].attempts) for number in live}
+    bases = {number: _introduce(driver, number, rate_factor or {}, pace) for number in live}
     for number in live:
         _adopt(driver, copy.jobs[number], now_us)
-    watch = _Watch(driver, budget or Budget())
+    watch = _Watch(driver, budget or Budget(), until_started)
     driver.expect(_arriving(item, now_us, rate_factor or {}) for item in extra)
     halt = driver.run(now_us + horizon_us, stop=watch.is_spent)
     proposed = tuple(number for number in driver.entries if number >= 0)
     stopped = "horizon" if halt is Halt.TIME else watch.stopped
-    jobs = tuple(_told(driver, bases, number) for number in (*live, *proposed))
+    jobs = tuple(_told(driver, bases, number, before.get(number, 0)) for number in (*live, *proposed))
     return Forecast(
         now_us=now_us,
         jobs=jobs,
@@ -121,17 +140,21 @@ def forecast(
 
 
 class _Watch:
-    """Stops a run whose budget is spent."""
+    """Stops a run whose budget is spent, or that has shown what was asked."""
 
-    def __init__(self, driver: Driver, budget: Budget) -> None:
+    def __init__(self, driver: Driver, budget: Budget, until_started: int | None) -> None:
         self.stopped = ""
+        self._asked = None if until_started is None else driver.state.jobs[until_started]
+        self._begun = len(self._asked.attempts) if self._asked else 0
         self._driver = driver
         self._budget = budget
         self._deadline_s = time.monotonic() + budget.wall_s
 
     def is_spent(self) -> bool:
         tally = self._driver.tally
-        if tally.events >= self._budget.events:
+        if self._asked is not None and (len(self._asked.attempts) > self._begun or self._asked.terminal):
+            self.stopped = "started"
+        elif tally.events >= self._budget.events:
             self.stopped = "events"
         elif tally.cycles >= self._budget.cycles:
             self.stopped = "cycles"
@@ -146,8 +169,9 @@ def _arriving(item: Arrival | Job, now_us: int, factors: Mapping[str, float]) ->
     return Arrival(at_us=now_us, job=item, truth=Truth(rate_factor=factors))
 
 
-def _introduce(driver: Driver, number: int, factors: Mapping[str, float]) -> Basis:
+def _introduce(driver: Driver, number: int, factors: Mapping[str, float], pace: Pace) -> Basis:
     """Tell the world what the live job will need; what it has saved lies in the world's storage."""
+    factors = _paced(driver.state, number, factors, pace)
     job = driver.state.jobs[number]
     attempt = job.attempt
     if job.spec.work.amount is not None:
@@ -158,7 +182,31 @@ def _introduce(driver: Driver, number: int, factors: Mapping[str, float]) -> Bas
         factors = {**factors, **{part.accelerator: observed for part in attempt.allocation.chosen}}
     started_us = None if attempt is None else attempt.started_us
     ran_us = 0 if started_us is None else driver.now_us - started_us
-    return driver.introduce(number, Truth(rate_factor=factors), ran_us)
+    run_us = None if pace is Pace.EXPECTED else _run_us(driver, job, ran_us, pace)
+    return driver.introduce(number, Truth(rate_factor=factors, run_us=run_us), ran_us)
+
+
+def _paced(state: State, number: int, factors: Mapping[str, float], pace: Pace) -> Mapping[str, float]:
+    """`factors`, with every accelerator that the job could take at an end of its band."""
+    if pace is Pace.EXPECTED:
+        return factors
+    found = dict(factors)
+    for row in state.rows_of[number].rows:
+        rate, name = row.option.rate, row.option.chosen[0].accelerator
+        found[name] = factors.get(name, 1.0) * (rate.high if pace is Pace.FAST else rate.low) / rate.value
+    return found
+
+
+def _run_us(driver: Driver, job: JobRecord, ran_us: int, pace: Pace) -> int | None:
+    """How long the job runs where nobody has declared its work; None where work and rate tell, or it never ends."""
+    rows = driver.state.rows_of[job.number].rows
+    absolute = bool(rows) and rows[0].option.rate.absolute
+    expected = estimate(job.spec, job.actor.user, absolute, driver.state.config.tenants, driver.past).run_us
+    if expected is None:
+        return None
+    slow = max(expected, job.time_limit_us) if job.time_limit_us is not None else 2 * expected
+    run_us = slow if pace is Pace.SLOW else max(1, expected // 2)
+    return run_us if ran_us < run_us else 2 * ran_us
 
 
 def _expected_rate(state: State, job: JobRecord, attempt: Attempt) -> float:
@@ -186,7 +234,7 @@ def _adopt(driver: Driver, job: JobRecord, now_us: int) -> None:
         world.stop(stop_command(job, attempt, attempt.stop, left_us), now_us)
 
 
-def _told(driver: Driver, bases: Mapping[int, Basis], number: int) -> JobForecast:
+def _told(driver: Driver, bases: Mapping[int, Basis], number: int, before: int) -> JobForecast:
     job = driver.state.jobs[number]
     found = JobForecast(
         job=number,
@@ -214,6 +262,7 @@ def _told(driver: Driver, bases: Mapping[int, Basis], number: int) -> JobForecas
     return structs.replace(
         found,
         start_us=last.allocated_us,
+        next_start_us=job.attempts[before].allocated_us if len(job.attempts) > before else None,
         finish_us=finish_us,
         finish_low_us=low_us,
         finish_high_us=high_us,

@@ -14,7 +14,7 @@ from scheduler.model.workload import Arrival, Truth
 from scheduler.simulator.driver import Driver
 from scheduler.simulator.estimates import Basis
 from scheduler.simulator.execution import Overheads
-from scheduler.simulator.forecast import Budget, forecast
+from scheduler.simulator.forecast import Budget, Pace, forecast
 from tests.simulation.small import configured, plain_job
 
 OVERHEADS = Overheads(start_us=3 * US_PER_S, stop_us=US_PER_S, restart_us=2 * US_PER_S, report_us=60 * US_PER_S)
@@ -136,3 +136,31 @@ def test_a_spent_budget_or_horizon_stops_the_forecast_and_says_so():
     assert forecast(driver.state, 0, budget=Budget(events=3)).stopped == "events"
     assert forecast(driver.state, 0, budget=Budget(cycles=1)).stopped == "cycles"
     assert forecast(driver.state, 0, budget=Budget(wall_s=0.0)).stopped == "wall"
+
+
+def test_a_slow_world_starts_what_waits_later_and_a_fast_one_sooner():
+    jobs = [plain_job("a", devices=8, work=1000.0), plain_job("b", devices=8, work=100.0)]
+    driver = live(jobs, now_s=0)
+    starts = [
+        forecast(driver.state, 0, overheads=OVERHEADS, pace=pace).jobs[1].next_start_us or 0
+        for pace in (Pace.FAST, Pace.EXPECTED, Pace.SLOW)
+    ]
+    assert starts == sorted(set(starts))
+
+
+def test_an_undeclared_run_may_take_as_long_as_its_limit_allows():
+    first = structs.replace(plain_job("a", devices=8, work=None), time_limit_us=2_000 * US_PER_S)
+    driver = live([first, plain_job("b", devices=8)], now_s=0)
+    slow, fast = (forecast(driver.state, 0, pace=pace).jobs[1].next_start_us for pace in (Pace.SLOW, Pace.FAST))
+    assert slow == pytest.approx(2_000 * US_PER_S, rel=0.01)
+    assert fast == pytest.approx(1_000 * US_PER_S, rel=0.01)
+
+
+def test_a_forecast_of_one_start_looks_no_further():
+    driver = live([plain_job(f"j{n}", devices=8, work=100.0) for n in range(9)], now_s=0)
+    whole = forecast(driver.state, 0, overheads=OVERHEADS)
+    part = forecast(driver.state, 0, overheads=OVERHEADS, until_started=2)
+    assert part.stopped == "started"
+    assert part.events < whole.events / 2
+    assert part.jobs[2].next_start_us == whole.jobs[2].next_start_us
+    assert part.jobs[8].next_start_us is None
