@@ -49,6 +49,7 @@ FLEET = Cluster(
 OPTIONS = st.sampled_from(
     [
         options(h200=8),
+        options(h200=8, ascend_910c=8),
         options(h200=4, ascend_910c=8),
         options(h200=8, h20_96=8, ascend_910c=16),
         options(ascend_910c=4),
@@ -56,17 +57,18 @@ OPTIONS = st.sampled_from(
         options(h200=16, ascend_910c=24),
     ]
 )
-LABELS = st.sampled_from([{}, {"data": "personal"}, {"data-class": "secret"}, {"end-use": "government"}])
+LABELS = st.sampled_from([{}, {}, {"data": "personal"}, {"data-class": "secret"}, {"end-use": "government"}])
 SPECS = st.tuples(OPTIONS, LABELS, st.sampled_from(["red", "blue"]))
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("submit"), SPECS),
-        st.tuples(st.just("wait"), st.integers(1, 20_000)),
-        st.tuples(st.just("progress"), st.integers(0, 30)),
-        st.tuples(st.just("end"), st.integers(0, 30)),
-    ),
-    min_size=4,
-    max_size=30,
+SUBMITS = st.tuples(st.just("submit"), SPECS)
+OTHERS = st.one_of(
+    st.tuples(st.just("wait"), st.integers(1, 20_000)),
+    st.tuples(st.just("progress"), st.integers(0, 30)),
+    st.tuples(st.just("end"), st.integers(0, 30)),
+)
+STEPS = st.builds(
+    lambda first, pairs: [*first, *(step for pair in pairs for step in pair)],
+    st.lists(SUBMITS, min_size=3, max_size=6),
+    st.lists(st.tuples(OTHERS, SUBMITS), min_size=2, max_size=10),
 )
 MODES = st.sampled_from(list(Mode))
 
