@@ -11,7 +11,7 @@ from scheduler.config.document import from_values, open_one
 from scheduler.config.limits import MAX_ACCELERATORS
 from scheduler.config.refusal import refusal
 from scheduler.config.values import name
-from scheduler.model.accelerators import Accelerator, Catalog, Confidence, Figure, Provenance, Track, WorkClass
+from scheduler.model.accelerators import Accelerator, Catalog, Confidence, Figure, Provenance, Rings, Track, WorkClass
 from scheduler.model.cluster import MAX_DEVICES_PER_NODE
 
 __all__ = ["accelerators_of", "decode_accelerators", "joined", "load_accelerators"]
@@ -20,7 +20,7 @@ FIGURES: Final = (
     "bandwidth_tb_per_s", "bf16_tflops", "fp8_tflops", "int8_tflops", "link_gb_per_s", "tdp_w", "price_cny",
 )  # fmt: skip
 FIELDS: Final = (
-    "name", "family", "vendor", "adapter", "track", "compute_units", "dies", "devices_per_node", "grants",
+    "name", "family", "vendor", "adapter", "track", "compute_units", "dies", "devices_per_node", "grants", "ring",
     "hbm_gib", *FIGURES, "rates", "notes", "defaults",
 )  # fmt: skip
 
@@ -78,7 +78,7 @@ def _accelerator(cursor: Cursor, above: _Origins) -> Accelerator:
     origins = _origins(fields.get("defaults"), above)
     per_node = fields.get("devices_per_node")
     dies = fields.get("dies")
-    notes = fields.get("notes")
+    notes, ring = fields.get("notes"), fields.get("ring")
     own = {key: _figure(item, origins.figures) for key in FIGURES if (item := fields.get(key))}
     return Accelerator(
         name=name(fields["name"]),
@@ -90,6 +90,7 @@ def _accelerator(cursor: Cursor, above: _Origins) -> Accelerator:
         dies=dies.integer(1, 64) if dies else 1,
         devices_per_node=per_node.integer(1, MAX_DEVICES_PER_NODE) if per_node else 8,
         grants=_grants(fields),
+        ring=_ring(ring) if ring else None,
         hbm_gib=_figure(fields["hbm_gib"], origins.figures),
         rates=_rates(fields.get("rates"), origins.rates),
         notes=notes.text(4096, 0) if notes else "",
@@ -105,6 +106,16 @@ def _grants(fields: Fields) -> tuple[int, ...]:
     if list(counts) != sorted(set(counts)):
         raise cursor.wrong("counts must ascend")
     return counts
+
+
+def _ring(cursor: Cursor) -> Rings:
+    """`{devices: 8, grants: [...]}` of nodes that have several rings."""
+    fields = cursor.fields("devices", "grants")
+    ring = Rings(fields["devices"].integer(2, MAX_DEVICES_PER_NODE // 2), _grants(fields))
+    across = [count for count in ring.grants if count > ring.devices]
+    if any(count % 2 or count > 2 * ring.devices for count in across):
+        raise fields["grants"].wrong("more devices than one ring has lie half in each of two", "write even counts")
+    return ring
 
 
 def _rates(cursor: Cursor | None, origin: _Origin) -> Mapping[WorkClass, Figure]:

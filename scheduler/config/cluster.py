@@ -105,13 +105,17 @@ def _cell(cursor: Cursor, catalog: Catalog | None, taken: set[str]) -> Cell:
 def _pool(cursor: Cursor, catalog: Catalog | None) -> Pool:
     fields = cursor.fields(
         "name", "accelerator", "nodes", "devices_per_node", "cpus", "memory_gib", "domain_nodes", "labels", "track",
-        "lot", "shareable", "emulated",
+        "lot", "shareable", "emulated", "spare_nodes",
     )  # fmt: skip
     accelerator = known_accelerator(fields["accelerator"], catalog)
     entry = catalog.get(accelerator) if catalog else None
     own, track, lot = fields.get("name"), fields.get("track"), fields.get("lot")
     domain, marked = fields.get("domain_nodes"), fields.get("labels")
     shareable, emulated = fields.get("shareable"), fields.get("emulated")
+    spare = fields.get("spare_nodes")
+    domain_nodes = domain.integer(1, MAX_NODES_PER_POOL) if domain else 1
+    if spare and shareable and shareable.boolean():
+        raise spare.wrong("a pool whose devices are shared keeps no nodes", "remove one of the two")
     return Pool(
         name=name(own) if own else accelerator,
         accelerator=accelerator,
@@ -119,12 +123,13 @@ def _pool(cursor: Cursor, catalog: Catalog | None) -> Pool:
         devices_per_node=_devices(fields.get("devices_per_node"), entry, cursor),
         cpu_milli=cpu_milli(fields["cpus"]),
         memory_mib=memory_mib(fields["memory_gib"]),
-        domain_nodes=domain.integer(1, MAX_NODES_PER_POOL) if domain else 1,
+        domain_nodes=domain_nodes,
         labels=labels(marked) if marked else {},
         track=track.enum(Track) if track else None,
         lot=name(lot, "lot") if lot else "",
         shareable=shareable.boolean() if shareable else False,
         emulated=emulated.boolean() if emulated else False,
+        spare_nodes=spare.integer(0, domain_nodes - 1) if spare else 0,
     )
 
 

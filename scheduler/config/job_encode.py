@@ -21,6 +21,7 @@ from scheduler.model.jobs import (
     Work,
     WorkUnit,
 )
+from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = ["encode"]
 
@@ -93,6 +94,7 @@ def _resources(resources: Resources) -> Form:
     for option in resources.options:
         counts = option.counts
         entry: Form = {"accelerator": option.accelerator, "count": counts[0] if len(counts) == 1 else list(counts)}
+        _put(entry, "share", option.thousandths / WHOLE_DEVICE, 1.0)
         _put_duration(entry, "after_wait", option.after_wait_us, 0)
         _put(entry, "image", option.image, "")
         options.append(entry)

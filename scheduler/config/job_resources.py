@@ -6,6 +6,7 @@ from scheduler.config.limits import MAX_ARGUMENTS, MAX_COUNT, MAX_COUNTS, MAX_OP
 from scheduler.config.values import cpu_milli, duration, memory_mib
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import Level, Option, PerDevice, Prefer, RanksPer, Resources, Topology
+from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = ["arguments", "image", "resources"]
 
@@ -62,14 +63,26 @@ def _options(cursor: Cursor, catalog: Catalog | None) -> tuple[Option, ...]:
 
 
 def _option(cursor: Cursor, catalog: Catalog | None) -> Option:
-    fields = cursor.fields("accelerator", "count", "after_wait", "image")
-    wait, own = fields.get("after_wait"), fields.get("image")
+    fields = cursor.fields("accelerator", "count", "share", "after_wait", "image")
+    share, wait, own = fields.get("share"), fields.get("after_wait"), fields.get("image")
+    counts = _counts(fields["count"])
     return Option(
         accelerator=known_accelerator(fields["accelerator"], catalog),
-        counts=_counts(fields["count"]),
+        counts=counts,
+        thousandths=_thousandths(share, counts) if share else WHOLE_DEVICE,
         after_wait_us=duration(wait) if wait else 0,
         image=image(own) if own else "",
     )
+
+
+def _thousandths(cursor: Cursor, counts: tuple[int, ...]) -> int:
+    """A share of one device, between a thousandth and the whole."""
+    thousandths = round(cursor.number(0, 1, above=True) * WHOLE_DEVICE)
+    if not thousandths:
+        raise cursor.wrong("is less than a thousandth of a device", "ask for at least 0.001")
+    if thousandths < WHOLE_DEVICE and counts != (1,):
+        raise cursor.wrong("a share is of one device", "write count: 1, or leave out `share`")
+    return thousandths
 
 
 def _counts(cursor: Cursor) -> tuple[int, ...]:

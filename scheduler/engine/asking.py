@@ -56,4 +56,6 @@ def recent_demands(jobs: Jobs) -> Iterator[Demand]:
             yield from {demand: None for row in rows.rows for demand in row.demands}
         elif job.attempts:
             for role, chosen in enumerate(job.attempts[-1].allocation.chosen):
-                yield Demand(role=role, accelerator=chosen.accelerator, count=chosen.count)
+                yield Demand(
+                    role=role, accelerator=chosen.accelerator, count=chosen.count, thousandths=chosen.thousandths
+                )

@@ -15,6 +15,7 @@ from scheduler.engine.state import State
 from scheduler.errors import InvariantError
 from scheduler.model.allocations import Grant
 from scheduler.model.lifecycle import JobState
+from scheduler.model.units import WHOLE_DEVICE
 from scheduler.quota.ledger import Ledger
 
 __all__ = [
@@ -47,10 +48,20 @@ def _require(holds: object, invariant: str, problem: str) -> None:
 def devices_are_held_once(state: State) -> None:
     """I1, I2: no device in two allocations; what is free is what nobody holds; CPU and memory never below zero."""
     held = np.zeros_like(state.room.free)
+    shares: dict[tuple[int, int], int] = {}
     for job in state.holding():
         for grant in _grants(job):
+            if grant.thousandths < WHOLE_DEVICE:
+                place = grant.node, grant.devices
+                shares[place] = shares.get(place, 0) + grant.thousandths
+                continue
             _require(not int(held[grant.node]) & grant.devices, "I1", f"job {job.number} shares a device")
             held[grant.node] |= grant.devices
+    for (node, device), thousandths in shares.items():
+        _require(not int(held[node]) & device and thousandths <= WHOLE_DEVICE, "I1", f"node {node} shares too much")
+        left = state.room.thousandths_left(np.array([node]))[0, device.bit_length() - 1]
+        _require(left == WHOLE_DEVICE - thousandths, "I1", f"node {node} has another share left than nobody holds")
+        held[node] |= device
     free = state.fleet.devices & ~held & ~state.room.foreign
     _require(np.array_equal(free, state.room.free), "I1", "free devices are not those that nobody holds")
     _require((state.room.cpu_milli >= 0).all(), "I2", "a node has granted more CPU than it has")

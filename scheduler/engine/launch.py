@@ -8,6 +8,7 @@ from scheduler.model.allocations import Grant
 from scheduler.model.commands import Release, Start, Stop, Task
 from scheduler.model.jobs import RanksPer, Role
 from scheduler.model.lifecycle import StopCause
+from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = ["release_command", "start_command", "stop_command"]
 
@@ -95,7 +96,7 @@ def _task(
         image=_image(role, kind.name),
         cpu_milli=grant.cpu_milli,
         memory_mib=grant.memory_mib,
-        hbm_gib=kind.hbm_gib.value,
+        hbm_gib=kind.hbm_gib.value * grant.thousandths / WHOLE_DEVICE,
         pace_s=_pace_s(state, job, attempt) if pool.emulated else 0.0,
     )
 

@@ -62,6 +62,7 @@ def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tup
             role=index,
             accelerator=chosen.accelerator,
             count=chosen.count,
+            thousandths=chosen.thousandths,
             granule=option.granule,
             per_device=role.resources.per_device,
             require=role.resources.topology.require,

@@ -157,6 +157,7 @@ def _available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
     usable = room.usable_at()
     ours = np.where(usable, fleet.devices & ~room.foreign, fleet.devices & ~room.foreign & ~room.free)
     devices = np.bincount(fleet.shelf, weights=np.bitwise_count(ours), minlength=fleet.shelf_count).astype(np.int64)
+    devices += room.slots_beside_shares()
     limits = snapshot.rows.limits(snapshot.ledger.limits)
     for number in who.stopping.tolist() if not usable.all() else ():
         for grant in _grants(snapshot, number):

@@ -25,10 +25,11 @@ class Grant(Struct, frozen=True):
 
 
 class Chosen(Struct, frozen=True):
-    """What one role takes: an accelerator and a count of devices."""
+    """What one role takes: an accelerator and a count of devices, or of equal shares of devices."""
 
     accelerator: str
     count: int
+    thousandths: int = WHOLE_DEVICE
 
 
 class Allocation(Struct, frozen=True, kw_only=True):

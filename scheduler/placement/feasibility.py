@@ -102,7 +102,7 @@ def fitting(room: Room, demand: Demand, nodes: NDArray[np.int64], count: int) ->
         could = devices_each_can_give(room, demand, nodes) >= count
         return nodes[could]
     able = _open(room, demand, nodes)
-    cpu_milli, memory_mib = _wanted_share(room.fleet, demand, nodes)
+    cpu_milli, memory_mib = _wanted_share(room.fleet, demand, nodes, count)
     able &= (room.cpu_milli[nodes] >= cpu_milli) & (room.memory_mib[nodes] >= memory_mib)
     if demand.count:
         able &= (room.fleet.share_row[nodes] >= 0) & (
@@ -112,12 +112,12 @@ def fitting(room: Room, demand: Demand, nodes: NDArray[np.int64], count: int) ->
 
 
 def _wanted_share(
-    fleet: Fleet, demand: Demand, nodes: NDArray[np.int64]
+    fleet: Fleet, demand: Demand, nodes: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64] | int, NDArray[np.int64] | int]:
     if demand.per_device is not None:
         return demand.per_device.cpu_milli, demand.per_device.memory_mib
     total = np.bitwise_count(fleet.devices[nodes]).astype(np.int64) * WHOLE_DEVICE
-    wanted = demand.count * demand.thousandths
+    wanted = count * demand.thousandths
     return wanted * fleet.cpu_milli[nodes] // total, wanted * fleet.memory_mib[nodes] // total
 
 

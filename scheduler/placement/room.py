@@ -20,6 +20,9 @@ __all__ = ["Fleet", "Room"]
 NODE_STATES: tuple[NodeState, ...] = tuple(NodeState)
 READY = NODE_STATES.index(NodeState.READY)
 
+SMALLEST_EXPECTED = WHOLE_DEVICE // 10
+"""The share that a choice expects to fit beside others; smaller ones find their place a few cycles later."""
+
 
 class Fleet:
     """What never changes while a configuration is in force: which node is what. Arrays are int32[nodes].
@@ -132,9 +135,9 @@ class Fleet:
 class Room:
     """What is free now. `free` is int64[nodes], bit i for device i; CPU in thousandths of a core, memory in MiB.
 
-    `left` is int64[shareable nodes, devices]: thousandths of each device that nobody holds, by `Fleet.share_row`; a
-    device is free in `free` if it is whole. `stamp` int64[nodes] changes whenever the node does. Change the columns
-    through the methods only: an index is kept beside them.
+    `left` is int64[shareable nodes, devices]: thousandths of each device that nobody holds, by `Fleet.share_row`, and
+    `sharers` the number of grants that hold some of it; a device is free in `free` if it is whole. `stamp` int64[nodes]
+    changes whenever the node does. Change the columns through the methods only: an index is kept beside them.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -148,6 +151,7 @@ class Room:
         self._closed = np.zeros(len(fleet.pool), dtype=np.bool_)  # by rules on lots: takes nothing new
         width = int(np.bitwise_count(fleet.devices[fleet.shared]).max(initial=0))
         self.left = WHOLE_DEVICE * (fleet.devices[fleet.shared, None] >> np.arange(width) & 1)
+        self.sharers = np.zeros_like(self.left)
         self.stamp = np.zeros(len(fleet.pool), dtype=np.int64)
         self._stamps = counter(1)  # shared by copies: equal stamps mean equal nodes
         self._index: dict[int, ShelfIndex] = {}
@@ -171,6 +175,7 @@ class Room:
         copy.foreign = self.foreign.copy()
         copy._closed = self._closed
         copy.left = self.left.copy()
+        copy.sharers = self.sharers.copy()
         copy.stamp = self.stamp.copy()
         copy._stamps = self._stamps
         copy._index = {shelf: index.fork() for shelf, index in self._index.items()}
@@ -269,10 +274,11 @@ class Room:
         self._changed(node)
 
     def _change_share(self, grant: Grant, sign: int) -> None:
-        row = self.left[self.fleet.share_row[grant.node]]
+        row, sharers = self.left[self.fleet.share_row[grant.node]], self.sharers[self.fleet.share_row[grant.node]]
         for bit in range(grant.devices.bit_length()):
             if grant.devices >> bit & 1:
                 row[bit] -= sign * grant.thousandths
+                sharers[bit] += sign
                 if row[bit] == WHOLE_DEVICE:
                     self.free[grant.node] |= 1 << bit
                 else:
@@ -301,6 +307,19 @@ class Room:
             shared = rows >= 0
             left[shared] = self.left[rows[shared], :width]
         return left
+
+    def slots_beside_shares(self) -> NDArray[np.int64]:
+        """int64[shelves]: for how many more shares than devices there is room, counting each share as one device.
+
+        Those that share a device already, and as many tenths as are left of such a device. A bound for choosing only;
+        placement says what fits.
+        """
+        if not len(self.left):
+            return np.zeros(self.fleet.shelf_count, dtype=np.int64)
+        begun = (self.sharers > 0) & (self.left < WHOLE_DEVICE) & ((self.left > 0) | (self.sharers > 1))
+        more = np.where(begun, self.sharers - 1 + self.left // SMALLEST_EXPECTED, 0).sum(axis=1)
+        shelves = self.fleet.shelf[self.fleet.shared]
+        return np.bincount(shelves, weights=more, minlength=self.fleet.shelf_count).astype(np.int64)
 
     def state_of(self, node: int) -> NodeState:
         return NODE_STATES[int(self.state[node])]

@@ -11,6 +11,7 @@ from scheduler.model.allocations import Chosen
 from scheduler.model.jobs import Job, JobType, Option, Prefer, Role, Work
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
+from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.memory import devices_needed
 from scheduler.profiles.table import Rate, rate_of, relative_rate
 
@@ -88,7 +89,7 @@ def _joined(parts: tuple[_Candidate, ...], catalog: Catalog) -> JobOption:
     return JobOption(
         chosen=chosen,
         rate=parts[0].rate,
-        charge=sum(units[c.accelerator] * c.count for c in chosen),
+        charge=sum(units[c.accelerator] * c.count * c.thousandths // WHOLE_DEVICE for c in chosen),
         granule=parts[0].granule,
         after_wait_us=max(part.after_wait_us for part in parts),
     )
@@ -116,12 +117,15 @@ def _role_candidates(
             continue
         for count in option.counts:
             found = _candidate(job, role, accelerator, count, catalog, floor_rate)
+            if isinstance(found, Rate) and option.thousandths < WHOLE_DEVICE:
+                found = _shared(found, option.thousandths / WHOLE_DEVICE)
             if isinstance(found, Reason):
                 excluded.append((Chosen(option.accelerator, count), found))
             else:
                 for total, rate in _replicated(job, count, found):
                     granule = count if job.service is not None else 0
-                    yield _Candidate(Chosen(option.accelerator, total), rate, option.after_wait_us, place, granule)
+                    chosen = Chosen(option.accelerator, total, option.thousandths)
+                    yield _Candidate(chosen, rate, option.after_wait_us, place, granule)
 
 
 def _replicated(job: Job, count: int, rate: Rate) -> Iterator[tuple[int, Rate]]:
@@ -131,6 +135,12 @@ def _replicated(job: Job, count: int, rate: Rate) -> Iterator[tuple[int, Rate]]:
         return
     for replicas in range(job.service.min_replicas, job.service.max_replicas + 1):
         yield count * replicas, rate.times(replicas, replicas, replicas, rate.provenance)
+
+
+def _shared(rate: Rate, share: float) -> Rate:
+    """Of a share of one device: in proportion, modelled; half of that where sharers disturb each other, all of the
+    device's where they are idle."""
+    return rate.times(share, share / 2, 1.0, Provenance.MODELLED)
 
 
 def _candidate(

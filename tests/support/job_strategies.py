@@ -44,7 +44,9 @@ LABELS = st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,9}", fullm
 ENV = st.dictionaries(st.from_regex(r"MY_[A-Z0-9_]{0,9}", fullmatch=True), TEXTS, max_size=3)
 IMAGES = st.from_regex(r"([a-z0-9][a-z0-9./:@-]{0,20})?", fullmatch=True)
 
-options = st.builds(Option, accelerator=NAMES, counts=COUNTS, after_wait_us=TIMES, image=IMAGES)
+several = st.builds(Option, accelerator=NAMES, counts=COUNTS, after_wait_us=TIMES, image=IMAGES)
+shares = st.builds(Option, accelerator=NAMES, counts=st.just((1,)), thousandths=st.integers(1, 1000), image=IMAGES)
+options = several | shares
 
 
 @st.composite
