@@ -93,7 +93,7 @@ def apply_rules(snapshot: Snapshot, problem: Problem, now_us: int) -> Ruled:
             held_by.append(share.rule.id)
     if adders.any():
         imported, domestic = _amounts(snapshot, problem, Measure.DEVICE_HOURS)
-        ruled = replace(ruled, rank=_ranked(problem, adders, imported > 0))
+        ruled = replace(ruled, rank=_ranked(problem, adders, imported > 0), adders=adders)
     return Ruled(ruled, first_row, tuple(held_by), adders, tuple(prices))
 
 

@@ -25,6 +25,9 @@ class Problem:
 
     `pinned` jobs keep their current option. `displaceable` ones may lose it to a job that goes first. `elastic` ones
     may change their count within the accelerator and cell of the current option, once `resizable`.
+
+    `adders` is what rules add to the cost of waiting jobs' options, as a part of the job's own best speed: an option of
+    speed s (its rate over the job's best) is worth s minus its adder. `rank` has it in already.
     """
 
     number: Int  # [n] of acceptance: the last tie-break
@@ -48,6 +51,7 @@ class Problem:
     resize_gain: float
     prices: Mapping[int, float]  # by row, of the last cycle
     claim: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [n] `quota.Claim`; empty: by class
+    adders: Real = field(default_factory=lambda: np.zeros(0))  # [m] price of rules, see below; empty: none
 
     @property
     def right(self) -> Int:

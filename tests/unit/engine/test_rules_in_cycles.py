@@ -207,6 +207,26 @@ def test_a_price_moves_the_job_that_loses_least():
     assert accelerators(needy, easy) == ["h200", "ascend-910c"]
 
 
+def test_policies_that_weigh_options_are_told_what_rules_add_to_them():
+    from scheduler.engine.problem import build, candidates
+    from scheduler.engine.ruled import apply_rules
+    from scheduler.engine.snapshot import take
+
+    at = table(MIXED, Rules(domestic_shares=(share(Mode.PRICE, 0.5),)))
+    at.submit(job("a", *options(h200=8, ascend_910c=8)))
+    snapshot = take(at.state, 0)
+    who = candidates(snapshot, 0)
+    plain = build(snapshot, who, who.waiting, (), 0)
+    ruled = apply_rules(snapshot, plain, 0)
+    assert not len(plain.adders)
+    imported, domestic = ruled.problem.adders.tolist()
+    assert imported > 0 > domestic
+    speed = plain.rate / plain.rate.max()
+    assert speed[0] - imported <= speed[1] - domestic, "at this price the job prefers the domestic option"
+    assert ruled.problem.rank.tolist() == [1, 0]
+    assert ruled.strict() is ruled.problem, "a price forbids nothing"
+
+
 def test_a_price_never_leaves_an_imported_device_idle_for_want_of_a_domestic_one():
     at = table(a_fleet(("n", "", (pool("h200", 2, 8), pool("ascend-910c", 1, 8)))), Rules(
         domestic_shares=(share(Mode.PRICE, 0.9),)
