@@ -37,15 +37,19 @@ def claims_of(
     order = order[option[order] != NONE]
     ptr, entry = _entries(gathered.use_ptr, option[order])
     row, amount = gathered.use_row[entry], gathered.use_amount[entry]
-    entitled, governed = snapshot.rows.entitled(snapshot.ledger.entitled)
+    nominal, governed = snapshot.rows.nominal(tree.nominal)
     job = np.repeat(np.arange(len(order)), np.diff(ptr))
-    counts = entitled[row] >= 0
+    counts = nominal[row] >= 0
     own = np.bincount(job, weights=counts, minlength=len(order)) > 0
     others = np.bincount(job, weights=governed[row], minlength=len(order)) > 0
     kept = np.concatenate(([0], np.cumsum(np.bincount(job[counts], minlength=len(order))))).astype(np.int64)
-    inside = within(kept, row[counts], amount[counts], entitled) & (own | ~others)
+    inside = within(kept, row[counts], amount[counts], nominal) & (own | ~others)
     standard = job_class[order] != PRODUCTION
     found[order[standard & ~inside]] = Claim.BORROWED
+    if snapshot.ledger.entitled is not tree.nominal:
+        entitled, _ = snapshot.rows.nominal(snapshot.ledger.entitled)
+        behind = inside & waiting[order] & ~within(kept, row[counts], amount[counts], entitled)
+        found[order[standard & behind]] = Claim.PROMISED
     return found
 
 

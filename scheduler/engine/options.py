@@ -22,7 +22,7 @@ __all__ = ["JobRows", "OptionRow", "Rows", "demands_of"]
 
 STANDARD = tier_of(JobClass.STANDARD)
 
-CACHED_SPECS = 4096
+CACHED_SPECS = 8192
 """Distinct shapes of jobs whose options are kept; arrays and traces repeat a few shapes thousands of times."""
 
 
@@ -221,14 +221,14 @@ class Rows:
             found[: len(self._quota_row)] = at_present[self._limited]
         return found
 
-    def entitled(self, entitled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """int64[rows]: the ledger's `entitled` at rows of nominal quota, -1 at all others; bool[rows]: devices of
-        accelerators on which somebody has a nominal quota."""
+    def nominal(self, quota: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """int64[rows]: `quota`, [tenants, resources], at rows of nominal quota, -1 at all others; bool[rows]: devices
+        of accelerators on which somebody has a nominal quota."""
         tree, rows = self.tree, self.capacity_rows + len(self.limit)
         found = np.full(rows, -1, dtype=np.int64)
         nominal = self._limited[0] == STANDARD
         places = self._limited[1][nominal], self._limited[2][nominal]
-        found[self.capacity_rows : self.capacity_rows + len(nominal)][nominal] = entitled[places]
+        found[self.capacity_rows : self.capacity_rows + len(nominal)][nominal] = quota[places]
         governed = np.zeros(rows, dtype=np.bool_)
         families = np.array(tree.family_of, dtype=np.int64)
         kinds = tree.governed[: len(families)] | tree.governed[families]

@@ -1,8 +1,7 @@
-"""By what right each job holds or asks: within what its tenant is entitled to, borrowed, or on idle devices.
+"""By what right each job holds or asks: within its tenant's quota, borrowed, or on idle devices.
 
-What is nominal goes before what is borrowed, and a job may be told to leave only for one with a better right. The right
-depends on what is entitled and on the order within the tenant, never on who happens to hold devices; so whoever is
-reclaimed has the worse right, and cannot reclaim back.
+What is nominal goes before what is borrowed, and nobody is reclaimed for a job of a worse right. Whoever is reclaimed
+had the worse right and keeps it while it waits, and so cannot reclaim back.
 """
 
 from enum import IntEnum
@@ -18,12 +17,14 @@ Flag = NDArray[np.bool_]
 
 
 class Claim(IntEnum):
-    """The lower, the better."""
+    """The lower, the better. A shortfall alone takes nothing away: who runs within nominal quota has as good a right as
+    who waits within what is entitled at present; who waits within nominal only has to wait behind them."""
 
     PRODUCTION = 0
     NOMINAL = 1
-    BORROWED = 2
-    IDLE = 3
+    PROMISED = 2
+    BORROWED = 3
+    IDLE = 4
 
 
 MAX_PASSES: Final = 64

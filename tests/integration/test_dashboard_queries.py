@@ -48,9 +48,9 @@ def test_no_alert_fires_on_a_healthy_service(full):
 
 def test_every_query_returns_data_from_a_running_service_that_has_preempted_a_job(tmp_path):
     with running_service(tmp_path / "home", "--cluster", "demo", "--executor", "fake") as (target, client):
-        client.submit(job("fills", "search", "h200", 8, job_class="opportunistic"))
+        client.submit(job("fills", "foundation", "h200", 8, job_class="opportunistic"))
         until(lambda: client.job("fills")["state"] == "running", what="the first job's start")
-        client.submit(job("urgent", "foundation", "h200", 8, job_class="production", time_limit="2s"))
+        client.submit(job("urgent", "search", "h200", 8, job_class="production", time_limit="2s"))
         client.submit(job("holds", "vision", "h20-96", 2))
         client.submit(job("waits", "vision", "h20-96", 2))
         until(lambda: len(client.job("fills")["attempts"]) == 2, what="the preempted job's second start")
@@ -59,7 +59,7 @@ def test_every_query_returns_data_from_a_running_service_that_has_preempted_a_jo
             until(lambda: _scrapes(prometheus) >= 4, what="four scrapes")
             assert [query for query in dashboard_queries() if not prometheus.query(query)] == []
             assert prometheus.query('dualtrack_devices{accelerator="h200",state="used"}')[0]["value"][1] == "8"
-            assert prometheus.query('dualtrack_preemptions_total{tenant="search"}')[0]["value"][1] == "1"
+            assert prometheus.query('dualtrack_preemptions_total{tenant="foundation"}')[0]["value"][1] == "1"
 
 
 def job(name: str, tenant: str, accelerator: str, count: int, *, job_class: str = "standard", time_limit: str = "1d"):
