@@ -125,12 +125,24 @@ def _of_option(
     opens_us = job.submitted_us + option.after_wait_us
     if opens_us > now_us:
         yield Reason(code=ReasonCode.AFTER_WAIT, accelerator=option.chosen[0].accelerator, until_us=opens_us)
+    yield from _ruled(state, job, rows, now_us)
     for shortage in state.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge, job.spec.job_class):
         yield _limit_reason(shortage, option.chosen[0].accelerator)
     cells = [row.cell for row in rows]
     room = totals.too_few(cells, rows[0].demands) or now_reason(state.room, cells, rows[0].demands)
     if room is not None:
         yield room
+
+
+def _ruled(state: State, job: JobRecord, rows: list[OptionRow], now_us: int) -> Iterator[Reason]:
+    """What rules say against the option: its nodes are closed, or its start is held for the domestic share."""
+    chosen = rows[0].option.chosen
+    closed = state.book.why_closed(job.spec, chosen, [row.cell for row in rows], now_us)
+    if closed is not None:
+        yield closed
+    held = job.reason
+    if held is not None and held.code is ReasonCode.DOMESTIC_SHARE_HOLD and held.accelerator == chosen[0].accelerator:
+        yield held
 
 
 class _Totals:

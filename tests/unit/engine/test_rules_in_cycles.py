@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
 from scheduler.errors import ConflictError, DeniedError
 from scheduler.model.cluster import Cell, Cluster, Pool
@@ -97,6 +98,8 @@ def test_what_runs_on_a_lot_goes_on_when_its_licence_ends_and_nothing_new_starts
     at.later(200)
     at.decide()
     assert early.state is JobState.RUNNING
+    reasons = [reason.code for report in explain(at.state, late.number, at.now_us) for reason in report.reasons]
+    assert ReasonCode.LICENCE in reasons, "why says so, whatever else is in the way"
     at.end(early)
     at.decide()
     assert late.state is JobState.WAITING
@@ -245,6 +248,8 @@ def test_a_hold_keeps_imported_devices_back_only_while_a_waiting_job_could_take_
     assert accelerators(only, dual) == ["", "ascend-910c"]
     assert only.reason is not None
     assert (only.reason.code, only.reason.who, only.reason.need) == (ReasonCode.DOMESTIC_SHARE_HOLD, "used", 8)
+    told = {r.chosen[0].accelerator: [x.code for x in r.reasons] for r in explain(at.state, only.number, at.now_us)}
+    assert told["h200"] == [ReasonCode.DOMESTIC_SHARE_HOLD]
     assert at.state.alarms and at.state.alarms[0][0] <= at.now_us + 60 * US_PER_S, "it is looked at again soon"
     at.later(60)
     at.decide()
