@@ -40,6 +40,8 @@ _JOB_COLUMNS = {
 _OPTION_COLUMNS = {
     "rate": np.float64,
     "rank": np.int64,
+    "kind": np.int64,  # accelerator of the first role, in the numbering of the fleet
+    "devices": np.int64,  # of the first role
     "after_us": np.int64,
     "allowed": np.bool_,  # False: the job has progress elsewhere and may not move here
     "use_first": np.int64,
@@ -92,14 +94,17 @@ class Columns:
     def option(self, name: str) -> NDArray[Any]:
         return self.options.array[name][: self.options.size]
 
-    def lay(self, number: int, rows: Sequence[OptionRow]) -> None:
-        """Append the options of job `number`, whose row in `jobs` exists."""
+    def lay(self, number: int, rows: Sequence[OptionRow], kinds: Mapping[str, int]) -> None:
+        """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators."""
+        first_roles = [row.option.chosen[0] for row in rows]
         uses = [pair for row in rows for pair in row.uses]
         first_use = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
         counts = np.array([len(row.uses) for row in rows], dtype=np.int64)
         first = self.options.append(
             rate=[row.option.rate.value for row in rows],
             rank=[row.option.rank for row in rows],
+            kind=[kinds[chosen.accelerator] for chosen in first_roles],
+            devices=[chosen.count for chosen in first_roles],
             after_us=[row.option.after_wait_us for row in rows],
             allowed=[True] * len(rows),
             use_first=(first_use + np.cumsum(counts) - counts).tolist(),

@@ -15,6 +15,7 @@ from scheduler.engine.reasons import key_of
 from scheduler.engine.ruled import Ruled, apply_rules
 from scheduler.engine.seating import Seating
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.standing import reasons_stand
 from scheduler.engine.waiting import reason_for
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState, StopCause
@@ -136,7 +137,10 @@ def _reasons(
 ) -> Iterator[tuple[int, Reason]]:
     yield from who.held_back
     started = {start.job for start in seating.starts}
-    waiting = np.flatnonzero(problem.current == NONE)
+    unknown = problem.current == NONE
+    if not snapshot.book.any_ended(now_us):
+        unknown &= ~reasons_stand(snapshot, problem, choice)
+    waiting = np.flatnonzero(unknown)
     for i in waiting.tolist():
         number = int(problem.number[i])
         if number in started:

@@ -206,6 +206,11 @@ class Rows:
                     found[column] = rows
         return found
 
+    @property
+    def first_user_row(self) -> int:
+        """Rows from here on limit a user, those before it devices and tenants."""
+        return self.capacity_rows + len(self._quota_row)
+
     def _row_of_user(self, tenant: int, user: str) -> int:
         row = self._user_row.get((tenant, user))
         if row is None:

@@ -104,9 +104,13 @@ class RuleBook:
                 )
         return None
 
+    def any_ended(self, now_us: int) -> bool:
+        """Whether the licence of any lot is over."""
+        return any(end <= now_us for end in self._ends)
+
     def why_ended(self, spec: Job, takes: Sequence[tuple[Sequence[Chosen], int]], now_us: int) -> Reason | None:
         """The licence whose end has closed all of these choices (with their cells), or None."""
-        if not takes or not any(end <= now_us for end in self._ends):
+        if not takes or not self.any_ended(now_us):
             return None
         reasons = [self.why_closed(spec, chosen, [cell], now_us) for chosen, cell in takes]
         return None if None in reasons else reasons[0]

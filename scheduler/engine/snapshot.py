@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scheduler.engine.columns import Columns
 from scheduler.engine.entitled import refresh_limits
 from scheduler.engine.options import JobRows, Rows
@@ -18,7 +21,10 @@ __all__ = ["Snapshot", "take"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`due` are the jobs whose alarm has rung; `next_alarm_us` is the next one to ring, or None."""
+    """`due` are the jobs whose alarm has rung; `next_alarm_us` is the next one to ring, or None.
+
+    `idle` is int64[shelves], `Room.free_on_shelves` when it was taken.
+    """
 
     version: int
     epoch: int
@@ -36,6 +42,7 @@ class Snapshot:
     next_alarm_us: int | None
     prices: tuple[tuple[str, float], ...]
     tenant_of: Callable[[JobRecord], int]
+    idle: NDArray[np.int64]
 
 
 def take(state: State, now_us: int) -> Snapshot:
@@ -60,4 +67,5 @@ def take(state: State, now_us: int) -> Snapshot:
         next_alarm_us=later[0][0] if later else None,
         prices=state.prices,
         tenant_of=state.tenant_of,
+        idle=state.room.free_on_shelves(),
     )

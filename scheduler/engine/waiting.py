@@ -32,7 +32,7 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
 
 
 def _idle(snapshot: Snapshot, cell: int, accelerator: str) -> int:
-    return int(snapshot.room.free_on_shelves()[snapshot.fleet.shelf_of(cell, accelerator)])
+    return int(snapshot.idle[snapshot.fleet.shelf_of(cell, accelerator)])
 
 
 def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, accelerator: str, now_us: int) -> Reason:

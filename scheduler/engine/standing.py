@@ -1,0 +1,101 @@
+"""Which waiting jobs wait for what they were told last, found for all of them at once: nearly all of a long queue.
+
+An answer of True is certain. Of the others the reason is looked up one by one, and may turn out to be the same.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.engine.reasons import key_of
+from scheduler.engine.snapshot import Snapshot
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.policies import NONE, Choice, Problem
+
+__all__ = ["reasons_stand"]
+
+Int = NDArray[np.int64]
+Flag = NDArray[np.bool_]
+
+_CODES: Final = (
+    ReasonCode.BEHIND_IN_QUEUE,
+    ReasonCode.NO_ROOM,
+    ReasonCode.QUOTA_IN_USE,
+    ReasonCode.USER_LIMIT_IN_USE,
+)
+_BEHIND, _NO_ROOM, _QUOTA, _USER = range(len(_CODES))
+
+
+def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
+    """bool[n]: waiting jobs without an option whose reason would have the code and accelerator that are on record.
+
+    `waiting.reason_for` says what the reasons are; this is the same for those that need no look at the job itself.
+    """
+    found = np.zeros(len(problem.number), dtype=np.bool_)
+    spans = np.diff(problem.ptr) > 0
+    jobs = np.flatnonzero((problem.current == NONE) & (choice.option == NONE) & spans)
+    if not len(jobs):
+        return found
+    columns, kinds = snapshot.columns, len(snapshot.fleet.accelerators)
+    first = columns.job("first")[problem.number[jobs]]
+    best = first + _best(problem, jobs)
+    kind, need = columns.option("kind")[best], columns.option("devices")[best]
+    blocked = choice.blocked_by[jobs]
+    on_devices = (blocked != NONE) & (blocked < problem.capacity_rows)
+    shelf = np.where(on_devices, blocked, 0)
+    enough = ~on_devices | (snapshot.idle[shelf] >= need)
+    limited = (blocked >= problem.capacity_rows) & (blocked < len(problem.available))
+    code = np.where(enough, _BEHIND, _NO_ROOM)
+    code[limited] = np.where(blocked[limited] >= snapshot.rows.first_user_row, _USER, _QUOTA)
+    key = _keys(snapshot)[code, np.where(on_devices, shelf % kinds, kind)]
+    known = on_devices | ((blocked == NONE) & _any_open(problem)[jobs])
+    known[limited] = _only_in_use(snapshot, problem, jobs[limited], blocked[limited])
+    found[jobs] = known & (key == columns.job("reason")[problem.number[jobs]])
+    return found
+
+
+def _keys(snapshot: Snapshot) -> Int:
+    """int64[codes, accelerators]"""
+    names = snapshot.fleet.accelerators
+    return np.array([[key_of(Reason(code=code, accelerator=name)) for name in names] for code in _CODES])
+
+
+def _best(problem: Problem, jobs: Int) -> Int:
+    """int64[len(jobs)]: the position of each job's own best option, open or not; the first of equals."""
+    first, count = problem.ptr[jobs], problem.ptr[jobs + 1] - problem.ptr[jobs]
+    starts = np.cumsum(count) - count
+    place = np.arange(count.sum()) - np.repeat(starts, count)
+    widest = int(count.max())
+    order = problem.rank[np.repeat(first, count) + place] * widest + place
+    best: Int = np.minimum.reduceat(order, starts) % widest
+    return best
+
+
+def _any_open(problem: Problem) -> Flag:
+    """bool[n]"""
+    opened = np.concatenate(([0], np.cumsum(problem.open)))
+    found: Flag = opened[problem.ptr[1:]] > opened[problem.ptr[:-1]]
+    return found
+
+
+def _only_in_use(snapshot: Snapshot, problem: Problem, jobs: Int, blocked: Int) -> Flag:
+    """bool[len(jobs)]: whether an option that the job may take and that no limit excludes for ever counts against the
+    limit that blocks it, so that the limit is in use and not too small."""
+    if not len(jobs):
+        return np.zeros(0, dtype=np.bool_)
+    count = problem.ptr[jobs + 1] - problem.ptr[jobs]
+    owner = np.repeat(np.arange(len(jobs)), count)
+    place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    option = problem.ptr[jobs][owner] + place
+    numbers = problem.number[jobs]
+    possible = snapshot.columns.option("allowed")[snapshot.columns.job("first")[numbers][owner] + place]
+    uses = problem.use_ptr[option + 1] - problem.use_ptr[option]
+    user = np.repeat(np.arange(len(option)), uses)
+    entry = problem.use_ptr[option][user] + np.arange(uses.sum()) - np.repeat(np.cumsum(uses) - uses, uses)
+    row = problem.use_row[entry]
+    beyond = (row >= problem.capacity_rows) & (problem.use_amount[entry] > problem.available[row])
+    possible &= np.bincount(user, weights=beyond, minlength=len(option)) == 0
+    counted = np.bincount(user, weights=row == blocked[owner][user], minlength=len(option)) > 0
+    found: Flag = np.bincount(owner, weights=possible & counted, minlength=len(jobs)) > 0
+    return found
