@@ -1,11 +1,11 @@
 """Choice meets nodes: where each chosen job goes, who has to leave for it, and what must wait until they have left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from scheduler.engine.asking import recent_demands
-from scheduler.engine.leaving import holder
+from scheduler.engine.leaving import Leaving
 from scheduler.engine.options import OptionRow
 from scheduler.engine.problem import Candidates
 from scheduler.engine.records import JobRecord
@@ -17,7 +17,6 @@ from scheduler.model.lifecycle import StopCause
 from scheduler.model.plan import PlannedStart, PlannedStop
 from scheduler.placement.registry import strategy_named
 from scheduler.policies import NONE, Choice, Problem
-from scheduler.quota.reclaim import victims_first
 
 __all__ = ["Seating"]
 
@@ -50,14 +49,14 @@ class Seating:
         resized = self._resized(problem, choice)
         for index in resized:
             self._release(int(problem.number[index]))
-        yielding = self._yielding(problem, choice)
+        leaving = Leaving(self.snapshot, problem, choice, self.now_us)
         homeless: set[tuple[int, int]] = set()
         for index in choice.order.tolist():
             if problem.current[index] != NONE or choice.option[index] == NONE:
                 continue
             number = int(problem.number[index])
             position = int(choice.option[index] - problem.ptr[index])
-            if not self._place(number, position, yielding):
+            if not self._place(number, position, leaving.before(int(problem.right[index]))):
                 homeless.add((number, position))
         return homeless
 
@@ -87,21 +86,13 @@ class Seating:
         changed = (problem.current != NONE) & (choice.option != NONE) & (choice.option != problem.current)
         return [int(index) for index in np.flatnonzero(changed)]
 
-    def _yielding(self, problem: Problem, choice: Choice) -> list[int]:
-        """Displaced jobs, the first to leave first."""
-        displaced = np.flatnonzero((problem.current != NONE) & (choice.option == NONE)).tolist()
-        right = problem.right
-        return victims_first(
-            [holder(self.snapshot, int(problem.number[i]), int(right[i]), self.now_us) for i in displaced]
-        )
-
-    def _place(self, number: int, position: int, yielding: list[int]) -> bool:
+    def _place(self, number: int, position: int, leaving: Iterable[int]) -> bool:
         job = self.snapshot.jobs[number]
         row = self.snapshot.rows_of[number].rows[position]
         moment = self.soon.checkpoint()
         allocation = self._fit_soon(job, row)
         needed: list[int] = []
-        for victim in self._in_the_way(row, yielding) if allocation is None else ():
+        for victim in self._in_the_way(row, leaving) if allocation is None else ():
             if len(self.victims) + len(needed) >= self._budget:
                 break
             self._release(victim)
@@ -153,10 +144,10 @@ class Seating:
         tenant, _ = self._payer(job)
         return self.soon.fit(job, tenant, row, self._strategy)
 
-    def _in_the_way(self, row: OptionRow, yielding: list[int]) -> Iterator[int]:
+    def _in_the_way(self, row: OptionRow, leaving: Iterable[int]) -> Iterator[int]:
         """Those to leave that hold anything of what the option takes: devices of its cell, or quota above it."""
         wanted = {use for use, _ in row.uses}
-        for number in yielding:
+        for number in leaving:
             if number in self.victims:
                 continue
             held = int(self.snapshot.columns.job("current")[number])

@@ -1,0 +1,144 @@
+"""Borrowed devices go back to whom they were promised: who leaves, who does not, and never in a circle."""
+
+import msgspec
+
+from scheduler.model.cluster import NodeState
+from scheduler.model.jobs import Checkpoint
+from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.reasons import ReasonCode
+from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
+from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
+from tests.support.harness import Table
+
+H200 = options(h200=4)
+
+
+def table(policy=QUICK, nodes: int = 2, **quotas: Quota) -> Table:
+    """`nodes` nodes of four h200 each; one quota on h200 per tenant."""
+    listed = tuple(Tenant(name=name, quotas=(quota,)) for name, quota in quotas.items())
+    return Table(configured(cluster([pool("h200", nodes, 4)]), Tenants(tenants=listed), policy))
+
+
+def quota(nominal: int, borrowing: int | None = None, **more: int) -> Quota:
+    return Quota(resource="h200", nominal=nominal, borrowing_limit=borrowing, **more)
+
+
+def settle(at: Table) -> None:
+    """Victims leave, and what waits for their devices starts."""
+    for held in at.state.holding():
+        if held.state is JobState.STOPPING:
+            at.end(held, AttemptEnd.PREEMPTED)
+    at.decide()
+
+
+def test_what_is_nominal_is_reclaimed_from_who_borrowed_it():
+    at = table(red=quota(4), blue=quota(4, 4))
+    own, borrowed = (at.submit(job(name, *H200, tenant="blue")) for name in ("own", "borrowed"))
+    at.run_all(own, borrowed)
+    at.later(10)
+    asks = at.submit(job("asks", *H200))
+    assert at.stops() == [("borrowed", "preempt")]
+    settle(at)
+    assert (asks.state, borrowed.state, own.state) == (JobState.STARTING, JobState.WAITING, JobState.RUNNING)
+
+
+def test_the_reclaimed_job_does_not_reclaim_back():
+    at = table(red=quota(4), blue=quota(4, 4))
+    jobs = [at.submit(job(name, *H200, tenant="blue", priority=900)) for name in ("own", "borrowed")]
+    at.run_all(*jobs)
+    at.later(10)
+    asks = at.submit(job("asks", *H200, priority=1))
+    at.decide()
+    settle(at)
+    at.up(asks)
+    for _ in range(5):
+        at.later(3600)
+        assert (at.stops(), at.starts()) == ([], [])
+    at.end(asks)
+    assert at.starts() == ["borrowed"]
+
+
+def test_who_borrows_does_not_displace_who_borrows_less_urgently_within_nominal():
+    at = table(red=quota(8), blue=quota(0, 8))
+    first, second = (at.submit(job(name, *H200, priority=1)) for name in ("first", "second"))
+    at.run_all(first, second)
+    at.later(10)
+    asks = at.submit(job("asks", *H200, tenant="blue", priority=1000))
+    assert at.stops() == []
+    assert asks.state is JobState.WAITING
+
+
+def test_idle_use_leaves_before_borrowed_and_borrowed_before_nominal():
+    at = table(nodes=3, red=quota(4), blue=quota(4, 4), green=quota(0))
+    own = at.submit(job("own", *H200, tenant="blue"))
+    borrowed = at.submit(job("borrowed", *H200, tenant="blue"))
+    idle = at.submit(job("idle", *H200, tenant="green", job_class=JobClass.OPPORTUNISTIC))
+    at.run_all(own, borrowed, idle)
+    at.later(10)
+    at.submit(job("asks", *H200))
+    assert at.stops() == [("idle", "preempt")]
+
+
+def test_the_job_that_loses_least_work_leaves_first():
+    at = table(red=quota(4), blue=quota(0, 8))
+    saves = Checkpoint(path="c", save_us=S, restart_us=S)
+    fresh, stale = (at.submit(job(n, *H200, tenant="blue", checkpoint=saves)) for n in ("fresh", "stale"))
+    at.run_all(fresh, stale)
+    at.later(100)
+    at.progress(fresh, done=50, saved=49)
+    at.progress(stale, done=50, saved=1)
+    at.submit(job("asks", *H200))
+    assert at.stops() == [("fresh", "preempt")]
+
+
+def test_a_job_within_its_minimum_run_is_not_reclaimed():
+    at = table(msgspec.structs.replace(QUICK, min_run_us=1800 * S), red=quota(4), blue=quota(0, 8))
+    borrowed = [at.submit(job(name, *H200, tenant="blue")) for name in ("a", "b")]
+    at.run_all(*borrowed)
+    at.submit(job("asks", *H200))
+    at.later(1799)
+    assert at.stops() == []
+    at.later(1)
+    assert len(at.stops()) == 1
+
+
+def test_the_storm_guard_bounds_how_many_leave_at_once():
+    at = table(msgspec.structs.replace(QUICK, max_preemptions_per_cycle=1), red=quota(8), blue=quota(0, 8))
+    borrowed = [at.submit(job(name, *H200, tenant="blue")) for name in ("a", "b")]
+    at.run_all(*borrowed)
+    at.later(10)
+    for name in ("x", "y"):
+        at.submit(job(name, *H200))
+    assert len(at.stops()) == 1
+
+
+def test_a_shortfall_alone_preempts_nobody():
+    at = table(red=quota(4), blue=quota(4))
+    red, blue = at.submit(job("r", *H200)), at.submit(job("b", *H200, tenant="blue"))
+    at.run_all(red, blue)
+    at.later(10)
+    at.node("h200-0", NodeState.CORDONED)
+    at.submit(job("asks", *options(h200=2), priority=900))
+    assert at.stops() == []
+
+
+def test_production_starts_within_what_is_entitled_and_waits_beyond_it():
+    at = table(nodes=1, red=quota(4), blue=quota(4))
+    held = at.submit(job("large", *H200, job_class=JobClass.PRODUCTION))
+    at.submit(job("small", *options(h200=2), job_class=JobClass.PRODUCTION))
+    assert at.starts() == ["small"]
+    assert held.reason is not None
+    assert held.reason.code is not ReasonCode.NOT_EVALUATED
+
+
+def test_a_quota_that_shrinks_below_what_runs_stops_starts_and_no_jobs():
+    at = table(red=quota(8), blue=quota(0))
+    running = [at.submit(job(name, *H200)) for name in ("a", "b")]
+    at.run_all(*running)
+    smaller = Tenants(tenants=(Tenant(name="red", quotas=(quota(4),)), Tenant(name="blue", quotas=(quota(4),))))
+    at.tell(msgspec.structs.replace(at.config, tenants=smaller))
+    at.submit(job("more", *options(h200=1)))
+    assert at.stops() == []
+    assert all(held.state is JobState.RUNNING for held in running)
+    at.end(running[0])
+    assert at.starts() == []
