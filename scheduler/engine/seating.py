@@ -93,11 +93,11 @@ class Seating:
         allocation = self._fit_soon(job, row)
         needed: list[int] = []
         for victim in self._in_the_way(row, leaving) if allocation is None else ():
-            if len(self.victims) + len(needed) >= self._budget:
+            if self.victims and len(self.victims) + len(needed) >= self._budget:
                 break
             self._release(victim)
             needed.append(victim)
-            allocation = self._fit_soon(job, row)
+            allocation = self._fit_soon(job, row) if self._is_room_for(row) else None
             if allocation is not None:
                 break
         if allocation is None:
@@ -139,6 +139,12 @@ class Seating:
         if self.now.ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
             return False
         return all(self.now.room.has(grant) for grant in allocation.grants)
+
+    def _is_room_for(self, row: OptionRow) -> bool:
+        """False where the devices that will be idle are too few by number alone, so that no search is worth it."""
+        room, fleet = self.soon.room, self.snapshot.fleet
+        whole = (demand for demand in row.demands if demand.whole and not demand.also)
+        return all(room.index(fleet.shelf_of(row.cell, d.accelerator)).total >= d.count for d in whole)
 
     def _fit_soon(self, job: JobRecord, row: OptionRow) -> Allocation | None:
         tenant, _ = self._payer(job)

@@ -20,4 +20,4 @@ class Policy(Struct, frozen=True, kw_only=True):
     stop_grace_us: int = 60 * US_PER_S  # past the notice, before the attempt counts as lost
     suspect_after_us: int = 30 * US_PER_S  # an executor silent for this long makes its cell's nodes suspect
     resize_gain: float = 0.1  # an elastic job grows only for a rate that is higher by this share
-    max_preemptions_per_cycle: int = 32  # the storm guard
+    max_preemptions_per_cycle: int = 32  # the storm guard; alone in its cycle, one gang may need more
