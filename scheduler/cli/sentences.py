@@ -141,6 +141,10 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.NODES_UNAVAILABLE: lambda r: (
         f"It would fit but for nodes{_on(r)} that are cordoned, draining or down{_by(r)}; it starts when they are back."
     ),
+    _C.RESERVED: lambda r: (
+        f"It would still run when the reservation{_by(r)} of the idle nodes{_on(r)} begins; give a time limit that ends "
+        f"before it, or wait{_until(r)}."
+    ),
     _C.WAITING_FOR_PREEMPTED: lambda r: (
         f"Jobs{_by(r)} are leaving to make room{_on(r)}; it starts when they have gone{_until(r)}."
     ),

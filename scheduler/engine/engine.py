@@ -36,6 +36,7 @@ class Engine:
         plan = cycle(snapshot, now_us)
         for number in snapshot.due:
             self.state.touch(self.state.jobs[number], now_us)
+        self.state.watch_windows(now_us)
         return Decision(msgspec.structs.replace(plan, wake_us=self.wake_us), decisions(self.state, plan))
 
     @property

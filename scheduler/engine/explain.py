@@ -130,6 +130,8 @@ def _of_option(
         yield _limit_reason(shortage, option.chosen[0].accelerator)
     cells = [row.cell for row in rows]
     room = totals.too_few(cells, rows[0].demands) or now_reason(state.room, cells, rows[0].demands)
+    if room is None:
+        room = state.windows.reason(state.room, job, rows, now_us)
     if room is not None:
         yield room
 

@@ -1,6 +1,7 @@
 """Choice meets nodes: where each chosen job goes, who has to leave for it, and what must wait until they have left."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class Seating:
     def __init__(self, snapshot: Snapshot, who: Candidates, leaving: set[int], now_us: int) -> None:
         self.snapshot = snapshot
         self.now_us = now_us
-        self.now = Statement(snapshot.room, snapshot.ledger)
-        self.soon = Statement(snapshot.room, snapshot.ledger)
+        shut = partial(snapshot.windows.shut, now_us=now_us)
+        self.now = Statement(snapshot.room, snapshot.ledger, shut)
+        self.soon = Statement(snapshot.room, snapshot.ledger, shut)
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices

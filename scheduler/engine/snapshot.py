@@ -12,6 +12,7 @@ from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.records import JobRecord
 from scheduler.engine.rulebook import RuleBook
 from scheduler.engine.state import State
+from scheduler.engine.windows import Windows
 from scheduler.model.events import Configured
 from scheduler.placement.room import Fleet, Room
 from scheduler.quota.ledger import Ledger
@@ -42,6 +43,7 @@ class Snapshot:
     next_alarm_us: int | None
     prices: tuple[tuple[str, float], ...]
     tenant_of: Callable[[JobRecord], int]
+    windows: Windows
     idle: NDArray[np.int64]
 
 
@@ -67,5 +69,6 @@ def take(state: State, now_us: int) -> Snapshot:
         next_alarm_us=later[0][0] if later else None,
         prices=state.prices,
         tenant_of=state.tenant_of,
+        windows=state.windows,
         idle=state.room.free_on_shelves(),
     )

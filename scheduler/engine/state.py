@@ -15,10 +15,12 @@ from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.rulebook import RuleBook
 from scheduler.engine.used_shares import ShareImage, UsedShare
+from scheduler.engine.windows import Windows
 from scheduler.model.allocations import Allocation
 from scheduler.model.cluster import Cluster, Foreign, NodeState
 from scheduler.model.events import Configured
 from scheduler.model.lifecycle import JobState
+from scheduler.model.reservations import Reservation
 from scheduler.model.tenants import Tenant
 from scheduler.model.units import FOREVER_US
 from scheduler.placement.room import Fleet, Room
@@ -41,6 +43,7 @@ class StateImage(Struct, frozen=True, kw_only=True):
     unreachable: tuple[str, ...]
     prices: tuple[tuple[str, float], ...]
     rules: tuple[ShareImage, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
 
 class State:
@@ -71,7 +74,9 @@ class State:
     def new(cls, config: Configured) -> Self:
         return cls(config)
 
-    def _configure(self, config: Configured, shares: Iterable[UsedShare] = ()) -> None:
+    def _configure(
+        self, config: Configured, shares: Iterable[UsedShare] = (), reservations: Iterable[Reservation] = ()
+    ) -> None:
         # whole numbers where floats are meant would make equal states differ in their bytes
         self.config = config = msgspec.json.decode(msgspec.json.encode(config), type=Configured)
         self.fleet = Fleet(config.cluster, config.catalog)
@@ -82,6 +87,7 @@ class State:
         whole = whole_room(self.fleet)
         self.room.closed = whole.closed = self.book.closed_nodes()
         self.rows = Rows(self.fleet, self.tree, whole, self.book)
+        self.windows = Windows(config, self.fleet, reservations)
 
     def reconfigure(self, config: Configured) -> None:
         """Put another configuration in force: node states survive by name, what jobs hold stays held.
@@ -90,7 +96,7 @@ class State:
         """
         old_cluster = self.config.cluster
         states = {old_cluster.node_name(n): self.room.state_of(n) for n in self.changed_nodes()}
-        self._configure(config, self.book.shares)
+        self._configure(config, self.book.shares, self.windows.reservations)
         self.foreign = config.cluster.foreign
         for job in self.holding():
             job.attempts[-1].allocation = _carried(job.attempts[-1].allocation, old_cluster, self.fleet)
@@ -119,6 +125,7 @@ class State:
         for cell in image.unreachable:
             state.room.reachable[state.fleet.cells.index(cell)] = False
         state.book.restore(image.rules)
+        state.windows = Windows(state.config, state.fleet, image.reservations)
         state.rebuild_derived()
         return state
 
@@ -141,6 +148,7 @@ class State:
             self.mark_moves(job)
             self.touch(job, 0)
         self.room.set_foreign(self.foreign)
+        self.watch_windows(0)
 
     def tenant_of(self, job: JobRecord) -> int:
         """The tenant's number; a tenant that was deleted counts at its nearest ancestor that exists."""
@@ -251,7 +259,12 @@ class State:
 
     def alarms_until(self, now_us: int) -> tuple[int, ...]:
         """Jobs whose alarm has rung by `now_us`, the earliest first."""
-        return tuple(number for _, number in self.alarms[: bisect_left(self.alarms, (now_us + 1, -1))])
+        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _WINDOWS))]
+        return tuple(number for _, number in rung if number != _WINDOWS)
+
+    def watch_windows(self, now_us: int) -> None:
+        """Have a cycle look when the next reserved window ends."""
+        self.set_alarm(_WINDOWS, self.windows.next_end_us(now_us))
 
     def touch(self, job: JobRecord, now_us: int) -> None:
         """Bring the columns and the alarm of a changed job up to date."""
@@ -297,6 +310,7 @@ class State:
             unreachable=tuple(cells[i] for i in range(len(cells)) if not self.room.reachable[i]),
             prices=self.prices,
             rules=self.book.image(),
+            reservations=self.windows.reservations,
         )
 
 
@@ -312,3 +326,5 @@ def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:
 
 
 _HOLDING = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+_WINDOWS = -1
+"""Stands among the alarms in the place of a job."""

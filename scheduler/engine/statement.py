@@ -1,26 +1,32 @@
 """A hypothesis on room and ledger: take and release as if, and go back. Preemption, choice and dry runs use it."""
 
+from collections.abc import Callable, Sequence
+
 from scheduler.engine.asking import demands_now
 from scheduler.engine.options import OptionRow
 from scheduler.engine.records import JobRecord
+from scheduler.engine.windows import place_outside
 from scheduler.model.allocations import Allocation, Grant
-from scheduler.placement.gang import place
 from scheduler.placement.room import Room
 from scheduler.placement.strategies import Strategy
 from scheduler.quota.ledger import Ledger
 
 __all__ = ["Statement"]
 
+Shut = Callable[[JobRecord, OptionRow], Sequence[int]]
+
 
 class Statement:
     """Copies of room and ledger with a log of what was done to them.
 
+    `shut` names the nodes on which a job may not start on an option, whatever is free.
     `checkpoint` names a moment, `rollback` returns to it; dropping the statement drops the hypothesis.
     """
 
-    def __init__(self, room: Room, ledger: Ledger) -> None:
+    def __init__(self, room: Room, ledger: Ledger, shut: Shut = lambda _job, _row: ()) -> None:
         self.room = room.fork()
         self.ledger = ledger.fork()
+        self._shut = shut
         self._log: list[tuple[int, str, Allocation, int]] = []
 
     def checkpoint(self) -> int:
@@ -52,7 +58,8 @@ class Statement:
         job_class = job.spec.job_class
         if self.ledger.shortages(tenant, job.actor.user, option.chosen, option.charge, job_class):
             return None
-        grants: tuple[Grant, ...] | None = place(self.room, row.cell, demands_now(job, row.demands), strategy)
+        demands = demands_now(job, row.demands)
+        grants: tuple[Grant, ...] | None = place_outside(self.room, row.cell, demands, self._shut(job, row), strategy)
         if grants is None:
             return None
         return Allocation(

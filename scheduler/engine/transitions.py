@@ -7,6 +7,8 @@ already seen change nothing: that is what makes lost, repeated and reordered rep
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec import structs
+
 from scheduler.engine.ending import after_end
 from scheduler.engine.launch import release_command, start_command, stop_command
 from scheduler.engine.reasons import key_of
@@ -32,6 +34,8 @@ from scheduler.model.events import (
     JobUpdated,
     NodeStateChanged,
     ReasonsChanged,
+    ReservationCancelled,
+    ReservationMade,
     StopOrdered,
 )
 from scheduler.model.lifecycle import TERMINAL, TRANSITIONS, AttemptEnd, JobState, StopCause, Trigger
@@ -136,6 +140,9 @@ def _updated(state: State, event: JobUpdated, time_us: int) -> Commands:
         job.priority = job.priority if event.priority is None else event.priority
         job.time_limit_us = job.time_limit_us if event.time_limit_us is None else event.time_limit_us
         job.deadline_us = job.deadline_us if event.deadline_us is None else event.deadline_us
+        if event.moves is not None:
+            job.spec = structs.replace(job.spec, moves=event.moves)
+            state.mark_moves(job)
         state.touch(job, time_us)
     return ()
 
@@ -177,6 +184,19 @@ def _foreign(state: State, event: ForeignChanged, time_us: int) -> Commands:
 
 def _reachability(state: State, event: CellReachability, time_us: int) -> Commands:
     state.room.reachable[state.fleet.cells.index(event.cell)] = event.reachable
+    return ()
+
+
+def _reserved(state: State, event: ReservationMade, time_us: int) -> Commands:
+    state.windows.forget_past(time_us)
+    state.windows.add(event.reservation)
+    state.watch_windows(time_us)
+    return ()
+
+
+def _unreserved(state: State, event: ReservationCancelled, time_us: int) -> Commands:
+    state.windows.remove(event.id)
+    state.watch_windows(time_us)
     return ()
 
 
@@ -343,6 +363,8 @@ _RULES: Final[dict[type, Callable[[State, Any, int], Commands]]] = {
     NodeStateChanged: _node_state,
     ForeignChanged: _foreign,
     CellReachability: _reachability,
+    ReservationMade: _reserved,
+    ReservationCancelled: _unreserved,
     AttemptStarted: _started,
     AttemptProgressed: _progressed,
     AttemptEnded: _ended,

@@ -18,6 +18,9 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
     chosen = rows.rows[best - span.start].option.chosen[0]
     row = int(choice.blocked_by[index])
     if choice.option[index] != NONE:  # it was given an option, and the nodes had no room for the gang
+        reserved = _reserved(snapshot, number, now_us)
+        if reserved is not None:
+            return reserved
         have = _idle(snapshot, rows.rows[int(choice.option[index]) - span.start].cell, chosen.accelerator)
         code = ReasonCode.FRAGMENTED if have >= chosen.count else ReasonCode.NO_ROOM
         return Reason(code=code, accelerator=chosen.accelerator, need=chosen.count, have=have)
@@ -29,6 +32,12 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
         code = ReasonCode.BEHIND_IN_QUEUE if have >= chosen.count else ReasonCode.NO_ROOM
         return Reason(code=code, accelerator=accelerator, need=chosen.count, have=have)
     return _limited(snapshot, problem, index, row, chosen.accelerator, now_us)
+
+
+def _reserved(snapshot: Snapshot, number: int, now_us: int) -> Reason | None:
+    """The reserved window that alone keeps the job, which found no room, off idle nodes."""
+    rows = sorted(snapshot.rows_of[number].rows, key=lambda row: row.option.rank)
+    return snapshot.windows.reason(snapshot.room, snapshot.jobs[number], rows, now_us)
 
 
 def _idle(snapshot: Snapshot, cell: int, accelerator: str) -> int:
@@ -101,6 +110,9 @@ def _nothing_open(snapshot: Snapshot, problem: Problem, index: int, best: int, n
         return Reason(code=ReasonCode.AFTER_WAIT, until_us=min(later))
     allowed = snapshot.columns.option("allowed")[int(snapshot.columns.job("first")[number]) :]
     masked = [row for row, may in zip(rows, allowed, strict=False) if may]
+    reserved = _reserved(snapshot, number, now_us)
+    if reserved is not None:
+        return reserved
     if masked:  # the policy would have given it devices, but no node had them together with processors and memory
         chosen = masked[0].option.chosen[0]
         have = _idle(snapshot, masked[0].cell, chosen.accelerator)

@@ -33,6 +33,8 @@ KIND_VERSIONS: Final[Mapping[str, int]] = {
     "job_updated": 1,
     "node_state_changed": 1,
     "reasons_changed": 1,
+    "reservation_cancelled": 1,
+    "reservation_made": 1,
     "stop_ordered": 1,
 }
 """The version in which each kind is written. Any change of its shape, nested values included, adds one."""

@@ -12,10 +12,11 @@ from msgspec import Struct
 from scheduler.model.accelerators import Catalog
 from scheduler.model.allocations import Allocation
 from scheduler.model.cluster import Cluster, Foreign, NodeState
-from scheduler.model.jobs import DependsOn, Job
+from scheduler.model.jobs import DependsOn, Job, Moves
 from scheduler.model.lifecycle import AttemptEnd, StopCause
 from scheduler.model.policy import Policy
 from scheduler.model.reasons import Reason
+from scheduler.model.reservations import Reservation
 from scheduler.model.rules import Rules
 from scheduler.model.tenants import Tenants
 
@@ -40,6 +41,8 @@ __all__ = [
     "NodeStateChanged",
     "ReasonsChanged",
     "Record",
+    "ReservationCancelled",
+    "ReservationMade",
     "ResolvedDependency",
     "StopOrdered",
 ]
@@ -103,6 +106,7 @@ class JobUpdated(Struct, frozen=True, tag="job_updated"):
     priority: int | None = None
     time_limit_us: int | None = None
     deadline_us: int | None = None
+    moves: Moves | None = None
 
 
 class ActionRequested(Struct, frozen=True, tag="action_requested"):
@@ -127,6 +131,18 @@ class ForeignChanged(Struct, frozen=True, tag="foreign_changed"):
 class CellReachability(Struct, frozen=True, tag="cell_reachability"):
     cell: str
     reachable: bool
+
+
+class ReservationMade(Struct, frozen=True, tag="reservation_made"):
+    """Nodes are kept free in a window; the same id again replaces it."""
+
+    reservation: Reservation
+    actor: Actor
+
+
+class ReservationCancelled(Struct, frozen=True, tag="reservation_cancelled"):
+    id: str
+    actor: Actor
 
 
 class AttemptStarted(Struct, frozen=True, tag="attempt_started"):
@@ -213,6 +229,8 @@ Event = (
     | NodeStateChanged
     | ForeignChanged
     | CellReachability
+    | ReservationMade
+    | ReservationCancelled
     | AttemptStarted
     | AttemptProgressed
     | AttemptEnded

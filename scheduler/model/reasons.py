@@ -47,6 +47,7 @@ class ReasonCode(StrEnum):
     NO_ROOM = "no_room"  # too few idle devices
     FRAGMENTED = "fragmented"  # enough idle devices, but not on nodes where the gang fits
     NODES_UNAVAILABLE = "nodes_unavailable"  # would fit but for cordoned, draining or down nodes
+    RESERVED = "reserved"  # would still run when a window begins that is reserved
     WAITING_FOR_PREEMPTED = "waiting_for_preempted"  # victims are leaving
     CELL_UNREACHABLE = "cell_unreachable"  # its executor does not answer
     OBSERVING = "observing"  # the service decides but does not act

@@ -34,10 +34,13 @@ from scheduler.model.events import (
     JobUpdated,
     NodeStateChanged,
     Record,
+    ReservationCancelled,
+    ReservationMade,
     ResolvedDependency,
 )
 from scheduler.model.jobs import DependsOn
 from scheduler.model.lifecycle import AttemptEnd
+from scheduler.model.reservations import Reservation
 from tests.support.histories import ALICE, a_configuration, a_job
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
@@ -116,6 +119,9 @@ def history() -> tuple[list[Record], State]:
         5, AttemptProgressed(0, 1, 1, 2, 40.0, 25.0, 8.0, 2.5, 1), ActionRequested(5, JobAction.SUSPEND, ALICE)
     )
     author.after(60, NodeStateChanged(0, NodeState.DRAINING, ALICE, "its fan is loud"))
+    window = Reservation(id="r-1", nodes=("big-1",), from_us=10**9, until_us=2 * 10**9, why="new fans")
+    author.after(1, ReservationMade(window, ALICE))
+    author.after(1, ReservationCancelled("r-1", ALICE))
     author.after(9, AttemptEnded(0, 1, 1, 3, AttemptEnd.EXITED, 0, "done"))
     author.after(1, NodeStateChanged(0, NodeState.READY, ALICE), ActionRequested(5, JobAction.RESUME, ALICE))
     return author.records, author.engine.state

@@ -28,13 +28,16 @@ from scheduler.model.events import (
     NodeStateChanged,
     ReasonsChanged,
     Record,
+    ReservationCancelled,
+    ReservationMade,
     ResolvedDependency,
     StopOrdered,
 )
-from scheduler.model.jobs import DependsOn, Job, JobType, Option, Resources, Role, Work
+from scheduler.model.jobs import DependsOn, Job, JobType, Moves, Option, Resources, Role, Work
 from scheduler.model.lifecycle import AttemptEnd, StopCause
 from scheduler.model.policy import Policy
 from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.reservations import Reservation
 from scheduler.model.rules import Rules
 from scheduler.model.tenants import Quota, Tenant, Tenants
 
@@ -83,11 +86,13 @@ def one_of_each_kind() -> tuple[Event, ...]:
         JobSubmitted(
             0, "job-a", a_job(), ALICE, "key", "digest", ArrayMember(0, 3), (ResolvedDependency(0, DependsOn.END),)
         ),
-        JobUpdated(0, ALICE, priority=600, time_limit_us=5, deadline_us=None),
+        JobUpdated(0, ALICE, priority=600, time_limit_us=5, deadline_us=None, moves=Moves.ANY),
         ActionRequested(0, JobAction.SUSPEND, ALICE),
         NodeStateChanged(1, NodeState.CORDONED, ALICE, "fan is loud"),
         ForeignChanged((Foreign(node="big-0", devices=1, owner="somebody"),)),
         CellReachability("one", False),
+        ReservationMade(Reservation(id="r", nodes=("big-0",), from_us=1, until_us=2, tenant="a", why="fans"), ALICE),
+        ReservationCancelled("r", ALICE),
         AttemptStarted(0, 1, 1, 1, ("127.0.0.1:80",)),
         AttemptProgressed(0, 1, 1, 2, 10.0, 5.0, 1.25, 2.75, 1),
         AttemptEnded(0, 1, 1, 3, AttemptEnd.EXITED, 0, "done"),
