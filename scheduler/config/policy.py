@@ -23,20 +23,26 @@ def decode_policy(values: object, source: str) -> Policy:
 def policy_of(cursor: Cursor) -> Policy:
     """The names of policies and placements are checked where they are known: by those who look them up."""
     fields = cursor.fields(
-        "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle"
-    )
+        "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle",
+        "opportunistic_charge", "usage_half_life",
+    )  # fmt: skip
     base = Policy()
     times = {f"{key}_us": duration(item) for key in TIMES if (item := fields.get(key))}
     placement, preemption = fields.get("placement"), fields.get("preemption")
     gain, most = fields.get("resize_gain"), fields.get("max_preemptions_per_cycle")
+    charge, half_life = fields.get("opportunistic_charge"), fields.get("usage_half_life")
     made = Policy(
         name=name(fields["name"]),
         placement=name(placement) if placement else base.placement,
         preemption=preemption.boolean() if preemption else base.preemption,
         resize_gain=gain.number(0, 1000) if gain else base.resize_gain,
         max_preemptions_per_cycle=most.integer(0, 1_000_000) if most else base.max_preemptions_per_cycle,
+        opportunistic_charge=charge.number(0, 1) if charge else base.opportunistic_charge,
+        usage_half_life_us=duration(half_life) if half_life else base.usage_half_life_us,
         **times,
     )
+    if made.usage_half_life_us <= 0:
+        raise fields["usage_half_life"].wrong("must be longer than zero")
     if made.notice_min_us > made.notice_max_us:
         place = fields.get("notice_min") or fields["notice_max"]
         raise place.wrong("`notice_min` is longer than `notice_max`")

@@ -76,7 +76,8 @@ def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tup
 class Rows:
     """Numbers the rows: devices per cell and accelerator, every limited (class, tenant, resource), then users."""
 
-    def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook) -> None:
+    def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook, idle_charge: float = 1.0) -> None:
+        self.idle_charge = idle_charge  # the part of its charge that an opportunistic job pays
         self.fleet = fleet
         self.book = book
         self.tree = tree
@@ -146,6 +147,8 @@ class Rows:
 
     def _new_shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
         options = expand(job, self.fleet.catalog, self.fleet.present)
+        if job.job_class is JobClass.OPPORTUNISTIC:
+            options = _charged_less(options, self.idle_charge)
         placed, nowhere = [], []
         for option in options.options:
             demands = demands_of(job, option, barred)
@@ -239,6 +242,11 @@ class Rows:
         kinds = tree.governed[: len(families)] | tree.governed[families]
         governed[: self.capacity_rows] = np.tile(kinds, len(self.fleet.cells))
         return found, governed
+
+
+def _charged_less(options: OptionSet, factor: float) -> OptionSet:
+    charged = tuple(msgspec.structs.replace(o, charge=round(o.charge * factor)) for o in options.options)
+    return OptionSet(charged, options.excluded)
 
 
 def _name_of(tree: TenantTree, tier: int, tenant: int, resource: int) -> str:

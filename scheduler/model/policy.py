@@ -20,4 +20,6 @@ class Policy(Struct, frozen=True, kw_only=True):
     stop_grace_us: int = 60 * US_PER_S  # past the notice, before the attempt counts as lost
     suspect_after_us: int = 30 * US_PER_S  # an executor silent for this long makes its cell's nodes suspect
     resize_gain: float = 0.1  # an elastic job grows only for a rate that is higher by this share
-    max_preemptions_per_cycle: int = 32  # the storm guard; alone in its cycle, one gang may need more
+    max_preemptions_per_cycle: int = 32  # the storm guard
+    opportunistic_charge: float = 0.5  # of the price and the compute units of what opportunistic jobs hold
+    usage_half_life_us: int = 7 * 86_400 * US_PER_S  # after which past use weighs half in the order among borrowers; alone in its cycle, one gang may need more
