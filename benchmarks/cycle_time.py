@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import crowd
+import _crowd as crowd
 
 from scheduler.config import load_catalog, load_cluster
 from scheduler.engine import Engine, State
@@ -117,7 +117,7 @@ def measure(cluster: Cluster, policy: str, given: argparse.Namespace) -> list[di
             "devices": cluster.device_count(),
             "types": len(crowd.TYPES),
             "tenants": given.tenants,
-            "quota_rows": int(len(state.rows.limit)),
+            "quota_rows": len(state.rows.limit),
             "cycles": given.cycles,
             "p50_ms": round(crowd.quantile(took, 0.5), 2),
             "p99_ms": round(crowd.quantile(took, 0.99), 2),

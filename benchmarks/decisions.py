@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import crowd
+import _crowd as crowd
 
 from scheduler.config import load_catalog
 from scheduler.engine import Engine, State
