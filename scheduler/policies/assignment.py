@@ -1,0 +1,102 @@
+"""One option or none for each job, at the highest total utility within the rows: shadow prices, then rounding.
+
+The dual bound L(p) = p.b + sum over jobs of max(0, max over options of U - p.A) holds at any prices p >= 0 (Lagrangian
+relaxation; Fisher, 1981), so each solution tells how far from the optimum it can be at most. Effort is counted in
+iterations, never in time: equal problems give equal solutions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.policies.dual import Relaxed, prices_for
+from scheduler.policies.exact import polished
+from scheduler.policies.rounding import round_at
+
+__all__ = ["Assignment", "NONE", "Solution", "solve"]
+
+NONE = -1
+
+Int = NDArray[np.int64]
+Real = NDArray[np.float64]
+
+POLISHED_JOBS = 1000
+"""Up to so many jobs HiGHS proves most of what is left open in some ten milliseconds; beyond, it finds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Options of job i are ptr[i]:ptr[i + 1]; option o takes use_amount of each use_row in use_ptr[o]:use_ptr[o + 1].
+
+    Taking nothing is worth 0, so an option whose utility is not above 0 is never taken. An amount may be negative (a
+    share of use that others must keep up with); then taking nothing at all must be feasible.
+    """
+
+    ptr: Int  # [n + 1]
+    utility: Real  # [m]
+    use_ptr: Int  # [m + 1]
+    use_row: Int  # [nnz]
+    use_amount: Int  # [nnz]
+    available: Int  # [r]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """`option` is int64[n], an index into the options or NONE. `gap` is (bound - value) / bound, 0 when proven best.
+
+    `prices` are in utility per unit of each row; `stopped` says what ended the search: bound, rounding or exact.
+    """
+
+    option: Int
+    prices: Real
+    value: float
+    bound: float
+    gap: float
+    stopped: str
+
+
+def solve(
+    problem: Assignment,
+    *,
+    warm_prices: Real | None = None,
+    warm_option: Int | None = None,
+    gap: float = 1e-4,
+    rounds: int = 60,
+    polish: bool = True,
+) -> Solution:
+    """The best assignment found, and a bound on every assignment.
+
+    `warm_prices` float64[r] and `warm_option` int64[n] start the search where a similar problem ended. It stops once
+    the gap is proven to be at most `gap`, after `rounds` of price moves, and where it is small after an exact search
+    (`polish`). Utilities are rounded to 2^-40 of the largest, so that ties break by the number of the job.
+    """
+    relaxed = Relaxed(
+        problem.ptr, _scaled(problem.utility), problem.use_ptr, problem.use_row, problem.use_amount, problem.available
+    )
+    found = prices_for(relaxed, warm_prices, rounds, gap / 4)
+    option = round_at(relaxed, found.prices, warm_option)
+    value = relaxed.value(option)
+    stopped = "rounding"
+    if value < found.bound * (1 - gap) and polish and len(problem.ptr) - 1 <= POLISHED_JOBS:
+        better = polished(relaxed, found.prices, found.bound, option, gap)
+        if better is not None:
+            option, stopped = better.option, "exact"
+            bound = min(found.bound, better.bound)
+            return _told(relaxed, option, found.prices, bound, stopped)
+    return _told(relaxed, option, found.prices, found.bound, "bound" if value >= found.bound * (1 - gap) else stopped)
+
+
+def _told(relaxed: Relaxed, option: Int, prices: Real, bound: float, stopped: str) -> Solution:
+    value = relaxed.value(option)
+    bound = max(bound, value)
+    return Solution(option, prices, value, bound, (bound - value) / bound if bound > 0 else 0.0, stopped)
+
+
+def _scaled(utility: Real) -> Real:
+    best = float(np.max(utility, initial=0.0))
+    if not best > 0:
+        return np.full(len(utility), -np.inf)
+    step = best * 2.0**-40
+    rounded = np.round(np.where(utility > 0, utility, 0.0) / step) * step
+    return np.where(rounded > 0, rounded, -np.inf)

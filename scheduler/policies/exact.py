@@ -1,0 +1,107 @@
+"""The exact assignment by HiGHS: the oracle of tests, and the last step where few jobs are still undecided."""
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from scheduler.policies.dual import NONE, Int, Real, Relaxed
+
+__all__ = ["Exact", "exact", "polished"]
+
+CORE_OPTIONS = 4000
+"""A core with more options is left as it is: HiGHS would not end within its nodes."""
+
+NODES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """`option` int64[n]; `bound` holds for every assignment."""
+
+    option: Int
+    bound: float
+
+
+def exact(relaxed: Relaxed) -> Exact:
+    """The best assignment of all, to HiGHS's tolerances. For small problems: exponential in the worst case."""
+    everything = np.flatnonzero(np.isfinite(relaxed.utility))
+    start = np.full(relaxed.jobs, NONE, dtype=np.int64)
+    found = _search(relaxed, everything, start, gap=0.0, nodes=None)
+    if found is None:
+        raise RuntimeError("HiGHS found no assignment, though taking nothing is one")
+    return found
+
+
+def polished(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: float) -> Exact | None:
+    """An assignment at least as good as `option`, found by searching among the jobs that prices leave open; or None.
+
+    A job whose best option leads the second by more than bound - value has it in every better assignment (reduced-cost
+    fixing), so the search over the others loses nothing.
+    """
+    reduced = relaxed.reduced(prices)
+    gain, favourite = relaxed.best(reduced)
+    slack = bound - relaxed.value(option)
+    second = np.where(favourite == NONE, -np.inf, 0.0)
+    others = reduced.copy()
+    others[favourite[favourite != NONE]] = -np.inf
+    present = np.flatnonzero(np.diff(relaxed.ptr))
+    second[present] = np.maximum(second[present], np.maximum.reduceat(others, relaxed.ptr[present]))
+    fixed = gain - second > slack * (1 + 1e-9)
+    core = np.flatnonzero(
+        ~fixed[relaxed.owner] & np.isfinite(relaxed.utility) & (gain[relaxed.owner] - reduced <= slack)
+    )
+    if len(core) > CORE_OPTIONS:
+        return None
+    start = np.where(fixed, favourite, NONE)
+    if (relaxed.usage(start) > relaxed.available).any():
+        return None
+    found = _search(relaxed, core, start, gap, NODES)
+    if found is None or relaxed.value(found.option) < relaxed.value(option):
+        return None
+    return found
+
+
+def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | None) -> Exact | None:
+    """Choose among the options `core`; jobs that `start` gives something keep it."""
+    left = relaxed.available - relaxed.usage(start)
+    column = np.full(len(relaxed.utility), NONE, dtype=np.int64)
+    column[core] = np.arange(len(core))
+    inside = column[relaxed.used_by] != NONE
+    rows, row = np.unique(relaxed.use_row[inside], return_inverse=True)
+    jobs, job = np.unique(relaxed.owner[core], return_inverse=True)
+    matrix_row = np.concatenate((row, len(rows) + job))
+    matrix_col = np.concatenate((column[relaxed.used_by[inside]], np.arange(len(core))))
+    amount = np.concatenate((relaxed.use_amount[inside].astype(np.float64), np.ones(len(core))))
+    upper = np.concatenate((left[rows].astype(np.float64), np.ones(len(jobs))))
+    order = np.lexsort((matrix_row, matrix_col))
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(core), len(upper)
+    model.sense_ = highspy.ObjSense.kMaximize
+    model.col_cost_ = relaxed.utility[core]
+    model.col_lower_, model.col_upper_ = np.zeros(len(core)), np.ones(len(core))
+    model.row_lower_, model.row_upper_ = np.full(len(upper), -highspy.kHighsInf), upper
+    model.integrality_ = [highspy.HighsVarType.kInteger] * len(core)
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    model.a_matrix_.start_ = np.searchsorted(matrix_col[order], np.arange(len(core) + 1)).astype(np.int32)
+    model.a_matrix_.index_ = matrix_row[order].astype(np.int32)
+    model.a_matrix_.value_ = amount[order]
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("threads", 1)
+    highs.setOptionValue("mip_rel_gap", gap / 2)
+    highs.setOptionValue("mip_abs_gap", 0.0)
+    if nodes is not None:
+        highs.setOptionValue("mip_max_nodes", nodes)
+    highs.passModel(model)
+    highs.run()
+    info = highs.getInfo()
+    if len(core) and info.primal_solution_status != 2:
+        return None
+    taken = np.flatnonzero(np.array(highs.getSolution().col_value) > 0.5) if len(core) else core
+    option = start.copy()
+    option[relaxed.owner[core[taken]]] = core[taken]
+    if (relaxed.usage(option) > relaxed.available).any():
+        return None
+    fixed = relaxed.value(start)
+    return Exact(option, fixed + float(info.mip_dual_bound) if len(core) else fixed)

@@ -1,0 +1,174 @@
+"""From prices to whole options: the best value for its price first, then moves, exchanges and what still fits."""
+
+from typing import Any
+
+import numpy as np
+
+from scheduler.policies.dual import NONE, Int, Real, Relaxed
+
+__all__ = ["round_at"]
+
+SEARCHED_JOBS = 4000
+"""Exchanges are looked for among at most so many jobs: their number grows with the square."""
+
+PASSES = 4
+
+
+def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None) -> Int:
+    """int64[n]: an assignment within the rows, found greedily at `prices` and mended by local search.
+
+    Where `warm` (an earlier assignment) fits and is worth more than the greedy one, the search starts from it.
+    """
+    reduced = relaxed.reduced(prices)
+    hopeful = np.flatnonzero(np.isfinite(relaxed.utility))
+    cost = np.maximum(relaxed.utility[hopeful] - reduced[hopeful], 1e-12 * max(1.0, float(prices.max(initial=0.0))))
+    density = np.round(reduced[hopeful] / cost, 9)
+    first = np.lexsort((relaxed.owner[hopeful], -density, _is_second(relaxed, reduced)[hopeful]))
+    left = relaxed.available.astype(np.int64).copy()
+    option = np.full(relaxed.jobs, NONE, dtype=np.int64)
+    uses = relaxed.use_ptr, relaxed.use_row, relaxed.use_amount
+    _fill(hopeful[first], relaxed.owner, uses, left, option)
+    if warm is not None and relaxed.value(warm) > relaxed.value(option):
+        usage = relaxed.usage(warm)
+        if (usage <= relaxed.available).all() and np.isfinite(relaxed.value(warm)):
+            option, left = warm.copy(), relaxed.available - usage
+    for _ in range(PASSES):
+        if not _improve(relaxed, uses, left, option):
+            break
+    return option
+
+
+def _is_second(relaxed: Relaxed, reduced: Real) -> Int:
+    """0 for what a job would take at these prices, 1 for its other options: they come when the first are through."""
+    _, option = relaxed.best(reduced)
+    second = np.ones(len(reduced), dtype=np.int64)
+    second[option[option != NONE]] = 0
+    return second
+
+
+def _improve(relaxed: Relaxed, uses: Any, left: Int, option: Int) -> bool:
+    moved = _move(relaxed.ptr, relaxed.utility, uses, left, option)
+    if relaxed.jobs <= SEARCHED_JOBS:
+        held = option != NONE
+        worth = np.zeros(relaxed.jobs)
+        worth[held] = relaxed.utility[option[held]]
+        order = np.argsort(worth, kind="stable")
+        moved |= _exchange(order, relaxed.ptr, relaxed.utility, uses, left, option)
+    return bool(moved)
+
+
+def _jit(function: Any) -> Any:
+    try:
+        from numba import njit
+    except ImportError:
+        return function
+    return njit(cache=True)(function)
+
+
+@_jit
+def _fits(o: int, uses: Any, left: Int) -> bool:
+    use_ptr, use_row, use_amount = uses
+    for u in range(use_ptr[o], use_ptr[o + 1]):  # noqa: SIM110 - Numba compiles loops, not generators
+        if use_amount[u] > left[use_row[u]]:
+            return False
+    return True
+
+
+@_jit
+def _take(o: int, uses: Any, left: Int, sign: int) -> None:
+    use_ptr, use_row, use_amount = uses
+    for u in range(use_ptr[o], use_ptr[o + 1]):
+        left[use_row[u]] -= sign * use_amount[u]
+
+
+@_jit
+def _fill(order: Int, owner: Int, uses: Any, left: Int, option: Int) -> None:
+    for o in order:
+        job = owner[o]
+        if option[job] == -1 and _fits(o, uses, left):
+            _take(o, uses, left, 1)
+            option[job] = o
+
+
+@_jit
+def _sound(o: int, uses: Any, left: Int) -> bool:
+    """Whether no row of the option is overdrawn, -1 being none: giving up a negative amount takes from its row."""
+    if o != -1:
+        use_ptr, use_row, _ = uses
+        for u in range(use_ptr[o], use_ptr[o + 1]):
+            if left[use_row[u]] < 0:
+                return False
+    return True
+
+
+@_jit
+def _swap(old: int, new: int, uses: Any, left: Int) -> bool:
+    """Take `new` instead of `old`, each an option or -1, if no row is overdrawn then; otherwise change nothing."""
+    if old != -1:
+        _take(old, uses, left, -1)
+    if new != -1:
+        _take(new, uses, left, 1)
+    if _sound(old, uses, left) and _sound(new, uses, left):
+        return True
+    if new != -1:
+        _take(new, uses, left, -1)
+    if old != -1:
+        _take(old, uses, left, 1)
+    return False
+
+
+@_jit
+def _move(ptr: Int, utility: Real, uses: Any, left: Int, option: Int) -> bool:
+    """Each job to the best of its options that fits in what is free and what it holds itself."""
+    moved = False
+    for job in range(len(ptr) - 1):
+        for o in range(ptr[job], ptr[job + 1]):
+            worth = utility[option[job]] if option[job] != -1 else 0.0
+            if utility[o] > worth and _swap(option[job], o, uses, left):
+                option[job] = o
+                moved = True
+    return moved
+
+
+@_jit
+def _exchange(order: Int, ptr: Int, utility: Real, uses: Any, left: Int, option: Int) -> bool:
+    """A better option for one job, against whatever one other job then takes instead of what it holds."""
+    moved = False
+    for job in range(len(ptr) - 1):
+        for o in range(ptr[job], ptr[job + 1]):
+            worth = utility[option[job]] if option[job] != -1 else 0.0
+            if utility[o] > worth:
+                moved |= _displace(job, o, utility[o] - worth, order, ptr, utility, uses, left, option)
+    return moved
+
+
+@_jit
+def _displace(
+    job: int, o: int, gain: float, order: Int, ptr: Int, utility: Real, uses: Any, left: Int, option: Int
+) -> bool:
+    """Let the first other job make room whose loss, after its best way out, is below the gain."""
+    held = option[job]
+    if held != -1:
+        _take(held, uses, left, -1)
+    _take(o, uses, left, 1)
+    for other in order:
+        lost = option[other]
+        if other == job or lost == -1:
+            continue
+        _take(lost, uses, left, -1)
+        if _sound(o, uses, left) and _sound(held, uses, left) and _sound(lost, uses, left):
+            instead, kept = -1, 0.0
+            for second in range(ptr[other], ptr[other + 1]):
+                if utility[second] > kept and _fits(second, uses, left):
+                    instead, kept = second, utility[second]
+            if gain > utility[lost] - kept + 1e-9 * gain:
+                option[other] = instead
+                if instead != -1:
+                    _take(instead, uses, left, 1)
+                option[job] = o
+                return True
+        _take(lost, uses, left, 1)
+    _take(o, uses, left, -1)
+    if held != -1:
+        _take(held, uses, left, 1)
+    return False
