@@ -14,6 +14,7 @@ from scheduler.model.events import Configured
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import ShareBasis
+from scheduler.model.units import FOREVER_US, US_PER_S
 from scheduler.placement.room import Fleet
 from scheduler.profiles.table import rate_of
 from scheduler.quota.eligibility import ineligible
@@ -46,6 +47,7 @@ class RuleBook:
         self.imported = np.array([track is Track.IMPORTED for track in pools], dtype=np.bool_)[fleet.pool]
         ends = {lot.licence.valid_until_us for lot in self.rules.lots if lot.licence is not None}
         self._ends = sorted(end for end in ends if end is not None)
+        self._work_left: NDArray[np.float64] = np.zeros(0)
         self._closed: dict[int, NDArray[np.bool_]] = {}
         self._barred: dict[tuple[object, str], dict[int, Reason]] = {}
         self.shares = [UsedShare(r) for r in self.rules.domestic_shares if r.basis is ShareBasis.USED]
@@ -138,8 +140,45 @@ class RuleBook:
         return foreign, sum(grant.count for grant in allocation.grants) - foreign
 
     def hold(self, job: JobRecord, allocation: Allocation, sign: int = 1) -> None:
-        for share in self._about(job):
-            share.hold(share.amounts(allocation, *self.amounts(allocation)), sign)
+        """The job's newest attempt takes its allocation, or (`sign` -1) gives it back: then less may be left to do."""
+        shares, attempt = self._about(job), job.attempts[-1]
+        until_us = self._expected_end_us(job, attempt) if shares and sign > 0 else 0
+        for share in shares:
+            amounts = share.amounts(allocation, *self.amounts(allocation))
+            if sign > 0:
+                share.take(job.number, amounts, attempt.allocated_us, until_us)
+            else:
+                share.give(job.number, amounts)
+        if job.number < len(self._work_left):
+            self._work_left[job.number] = np.nan
+
+    def _expected_end_us(self, job: JobRecord, attempt: Attempt) -> int:
+        """By the declared work where the rate is in its unit, else by the time limit, else never."""
+        amount, allocation = job.spec.work.amount, attempt.allocation
+        chosen = allocation.chosen[0]
+        chip = self.catalog.get(chosen.accelerator)
+        rate = rate_of(job.spec.work, chip, chosen.count, self.catalog) if chip and amount is not None else None
+        seconds = np.inf
+        if rate is not None and rate.absolute and amount is not None and allocation.rate > 0:
+            seconds = max(0.0, amount - attempt.done_at_start) / allocation.rate
+        if job.time_limit_us is not None:
+            seconds = min(seconds, max(0, job.time_limit_us - job.ran_us) / US_PER_S)
+        return FOREVER_US if seconds * US_PER_S >= FOREVER_US else attempt.allocated_us + round(seconds * US_PER_S)
+
+    def work_left(self, jobs: Sequence[JobRecord], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[len(numbers)]: work that waiting jobs have still to do, in their own unit; infinite if not declared.
+
+        Where a job's rates are only ratios its work tells no time, and counts as not declared.
+        """
+        if len(self._work_left) < len(jobs):
+            grown = np.full(max(2 * len(self._work_left), len(jobs)), np.nan)
+            grown[: len(self._work_left)] = self._work_left
+            self._work_left = grown
+        for number in numbers[np.isnan(self._work_left[numbers])].tolist():
+            work = jobs[number].spec.work
+            told = work.amount is not None and (work.measured or work.model is not None)
+            self._work_left[number] = max(0.0, (work.amount or 0.0) - jobs[number].done) if told else np.inf
+        return self._work_left[numbers]
 
     def progress(self, job: JobRecord, attempt: Attempt, time_us: int, done: float, *, absolute: bool) -> None:
         """Book the time behind a report of progress; to be called before the attempt is changed.
@@ -179,7 +218,7 @@ class RuleBook:
     def forget_running(self) -> None:
         """Before everything that is held is booked anew."""
         for share in self.shares:
-            share.running = [0, 0]
+            share.forget_running()
 
     def image(self) -> tuple[ShareImage, ...]:
         return tuple(share.image() for share in self.shares)

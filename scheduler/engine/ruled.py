@@ -83,12 +83,13 @@ def apply_rules(snapshot: Snapshot, problem: Problem, now_us: int) -> Ruled:
             continue
         about = waiting & _counted(snapshot, share, problem)
         imported, domestic = _amounts(snapshot, problem, share.rule.measure)
+        seconds = _seconds(snapshot, problem, about, share.account.horizon_us(now_us))
         if share.rule.mode is Mode.PRICE:
-            price, found = _priced(share, standing, problem, about, imported, domestic)
+            price, found = _priced(share, standing, problem, about, (imported, domestic), seconds)
             prices.append((share.rule.id, price))
             adders += found
         elif _idle_domestic_option(snapshot, problem, about, imported, domestic):
-            used = np.maximum(share_coefficients(imported, domestic, share.rule.target), 0.0)
+            used = np.maximum(share_coefficients(imported, domestic, share.rule.target), 0.0) * seconds
             ruled = _with_row(ruled, np.where(about[_jobs(problem)], used, 0.0), max(0.0, standing.slack))
             held_by.append(share.rule.id)
     if adders.any():
@@ -127,25 +128,36 @@ def _amounts(snapshot: Snapshot, problem: Problem, measure: Measure) -> tuple[In
     return foreign.astype(np.int64), (total - foreign).astype(np.int64)
 
 
+def _seconds(snapshot: Snapshot, problem: Problem, about: Flag, horizon_us: int) -> Real:
+    """float64[m]: how long each option of the jobs would run before the horizon; 0 for other jobs."""
+    left = np.zeros(len(problem.number))
+    left[about] = snapshot.book.work_left(snapshot.jobs, problem.number[about])
+    return np.minimum(left[_jobs(problem)] / np.maximum(problem.rate, 1e-300), horizon_us / 1e6)
+
+
 def _priced(
-    share: UsedShare, standing: ShareStanding, problem: Problem, about: Flag, imported: Int, domestic: Int
+    share: UsedShare, standing: ShareStanding, problem: Problem, about: Flag, amounts: tuple[Int, Int], seconds: Real
 ) -> tuple[float, Real]:
-    """The multiplier, and what it adds to each option (float64[m])."""
-    rule, owner = share.rule, _jobs(problem)
-    coefficient = share_coefficients(imported, domestic, rule.target)
+    """The multiplier, and what it adds to each option (float64[m]).
+
+    What an option costs is counted by the devices that it holds, not by how long it holds them: else those jobs would
+    move first that are slowest on domestic devices, for they fill a window best.
+    """
+    rule, owner, n = share.rule, _jobs(problem), len(problem.number)
+    coefficient = share_coefficients(*amounts, rule.target)
     looked_at = about[owner] & problem.open
-    n = len(problem.number)
     best = np.zeros(n)
     np.maximum.at(best, owner[looked_at], problem.rate[looked_at])
     speed = problem.rate / np.maximum(best[owner], 1e-300)
-    size = np.zeros(n)
+    size = np.ones(n)
     fastest = looked_at & (problem.rate >= best[owner])
-    np.maximum.at(size, owner[fastest], (imported + domestic)[fastest])
+    np.maximum.at(size, owner[fastest], (amounts[0] + amounts[1])[fastest])
+    cost = np.where(looked_at, coefficient / size[owner], 0.0)
     ptr = np.concatenate(([0], np.cumsum(np.bincount(owner[looked_at], minlength=n))))
-    least = least_price(rule, standing.slack, ptr, coefficient[looked_at], size, speed[looked_at])
+    used = coefficient * seconds
+    least = least_price(rule, standing.slack, ptr, cost[looked_at], used[looked_at], speed[looked_at])
     price = max(barrier_price(rule, standing.forecast), least)
-    added = np.where(looked_at, price * coefficient / np.maximum(size[owner], 1.0), 0.0)
-    return price, added
+    return price, price * cost
 
 
 def _ranked(problem: Problem, adders: Real, imported: Flag) -> Int:

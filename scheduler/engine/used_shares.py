@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.allocations import Allocation
@@ -48,6 +50,40 @@ def productive_millionths(work: float, elapsed_us: int, forecast_per_s: float) -
     return MILLION if work >= least else round(MILLION * work / least)
 
 
+class _Running:
+    """What attempts hold and until when they are expected to, in columns whose places are used again."""
+
+    def __init__(self) -> None:
+        self.place: dict[int, int] = {}
+        self.idle: list[int] = []
+        self.columns: NDArray[np.int64] = np.zeros((4, 64), dtype=np.int64)  # imported, domestic, since, until
+
+    def put(self, number: int, amounts: tuple[int, int], since_us: int, until_us: int) -> None:
+        if not self.idle:
+            size = self.columns.shape[1]
+            used = len(self.place)
+            if used == size:
+                self.columns = np.concatenate((self.columns, np.zeros_like(self.columns)), axis=1)
+            self.idle.append(used)
+        place = self.place[number] = self.idle.pop()
+        self.columns[:, place] = (*amounts, since_us, until_us)
+
+    def drop(self, number: int) -> None:
+        place = self.place.pop(number)
+        self.columns[:, place] = 0
+        self.idle.append(place)
+
+    def ahead(self, now_us: int, horizon_us: int) -> tuple[float, float]:
+        """(imported, domestic) in thousandths x seconds that is used by the horizon.
+
+        An attempt that has outlived its expectation is given as long again.
+        """
+        imported, domestic, since_us, until_us = self.columns
+        left_us = np.where(until_us > now_us, until_us - now_us, until_us - since_us)
+        seconds = np.minimum(left_us, horizon_us) / 1e6
+        return float(imported @ seconds), float(domestic @ seconds)
+
+
 class UsedShare:
     """One rule with its account. `running` are the (imported, domestic) thousandths that attempts hold now."""
 
@@ -55,6 +91,7 @@ class UsedShare:
         self.rule = rule
         self.account = ShareAccount(rule)
         self.running = [0, 0]
+        self._running = _Running()
         self.held: dict[int, HeldStart] = {}
         self.withheld_units = 0
         self.withheld_h20 = 0
@@ -74,9 +111,19 @@ class UsedShare:
         foreign = allocation.charge * imported // whole
         return foreign, allocation.charge - foreign if domestic else 0
 
-    def hold(self, amounts: tuple[int, int], sign: int) -> None:
-        self.running[0] += sign * amounts[0]
-        self.running[1] += sign * amounts[1]
+    def take(self, number: int, amounts: tuple[int, int], since_us: int, until_us: int) -> None:
+        """The job holds these amounts since then, and is expected to until then."""
+        self.running = [self.running[0] + amounts[0], self.running[1] + amounts[1]]
+        self._running.put(number, amounts, since_us, until_us)
+
+    def give(self, number: int, amounts: tuple[int, int]) -> None:
+        self.running = [self.running[0] - amounts[0], self.running[1] - amounts[1]]
+        self._running.drop(number)
+
+    def forget_running(self) -> None:
+        """Before everything that is held is booked anew."""
+        self.running = [0, 0]
+        self._running = _Running()
 
     def credit(self, since_us: int, until_us: int, amounts: tuple[int, int], millionths: int) -> None:
         """Book a span of an attempt of which so many millionths were productive."""
@@ -103,7 +150,8 @@ class UsedShare:
         return units / 3.6e9, h20 / 3.6e9
 
     def standing(self, now_us: int) -> ShareStanding:
-        return self.account.standing(now_us, (self.running[0], self.running[1]))
+        ahead = self._running.ahead(now_us, self.account.horizon_us(now_us))
+        return self.account.standing(now_us, (self.running[0], self.running[1]), ahead)
 
     def image(self) -> ShareImage:
         return ShareImage(

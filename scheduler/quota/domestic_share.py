@@ -24,7 +24,7 @@ CHINA_US: Final = 8 * HOUR_US
 MS_PER_HOUR: Final = 3_600_000
 
 HORIZON: Final = 4
-"""A rolling window is forecast a quarter of its length ahead: what runs goes on, and the oldest quarter has left."""
+"""A rolling window is forecast a quarter of its length ahead, when its oldest quarter has left."""
 
 DEFAULT_BAND: Final = 0.05
 """Where a rule names no `warn_below`, its price begins this far above the target."""
@@ -36,9 +36,10 @@ Int = NDArray[np.int64]
 class ShareStanding(Struct, frozen=True, kw_only=True):
     """How a rule stands at one moment. Hours are device- or compute-unit-hours of productive time in the window.
 
-    `running_*` in devices or compute units. `slack` is the amount, in thousandths, that new starts may use up by
-    `share_coefficients` so that the forecast still meets the target; negative: it is missed already. `judged` is False
-    while the forecast window holds less than the rule's `min_volume`: then it is measured and does not act.
+    The forecast is of the window at the horizon: what of the past it will still hold, and what runs now until its
+    expected end. `running_*` in devices or compute units. `slack` is what new starts may use up, counted by
+    `share_coefficients` in thousandths x seconds, so that the forecast still meets the target; negative: it is missed
+    already. `judged` is False while that window holds less than the rule's `min_volume`: then it does not act.
     """
 
     imported_hours: float
@@ -60,7 +61,8 @@ def counts(rule: DomesticShare, tenant: str) -> bool:
 
 def share_coefficients(imported: Int | Real, domestic: Int | Real, target: float) -> Real:
     """What options use up of a rule's slack: r * imported - (1 - r) * domestic; imported ones use it, domestic ones
-    give. The sum over all that starts may not exceed `ShareStanding.slack`.
+    give. The sum over all that starts, times the seconds that each runs before the horizon, may not exceed
+    `ShareStanding.slack`.
     """
     found: Real = target * np.asarray(imported, dtype=np.float64) - (1 - target) * np.asarray(domestic, np.float64)
     return found
@@ -112,18 +114,18 @@ class ShareAccount:
             return max(HOUR_US, _quarter(now_us)[1] - now_us)
         return max(1, self.rule.window_us // HORIZON)
 
-    def standing(self, now_us: int, running: tuple[int, int]) -> ShareStanding:
-        """`running` are the (imported, domestic) thousandths that are held now and go on."""
+    def standing(self, now_us: int, running: tuple[int, int], ahead: tuple[float, float]) -> ShareStanding:
+        """`running` are the (imported, domestic) thousandths that are held now, `ahead` what they will use by the
+        horizon, in thousandths x seconds."""
         target = self.rule.target
         past = self.within(self.first_us(now_us))
-        ahead_ms = self.horizon_us(now_us) / 1000
         moved_us = now_us if self.rule.window is Window.QUARTER else now_us + self.horizon_us(now_us)
         kept = self.within(self.first_us(moved_us))
-        imported = kept[0] + running[0] * ahead_ms
-        domestic = kept[1] + running[1] * ahead_ms
+        imported = kept[0] / 1000 + ahead[0]
+        domestic = kept[1] / 1000 + ahead[1]
         total = imported + domestic
         forecast = domestic / total if total > 0 else None
-        hours = total / 1000 / MS_PER_HOUR
+        hours = total / 1000 / 3600
         return ShareStanding(
             imported_hours=past[0] / 1000 / MS_PER_HOUR,
             domestic_hours=past[1] / 1000 / MS_PER_HOUR,
@@ -133,7 +135,7 @@ class ShareAccount:
             forecast=forecast,
             forecast_hours=hours,
             margin=None if forecast is None else forecast - target,
-            slack=((1 - target) * domestic - target * imported) / ahead_ms,
+            slack=(1 - target) * domestic - target * imported,
             judged=hours >= self.rule.min_volume,
         )
 
@@ -174,25 +176,23 @@ def _highest_price(target: float) -> float:
     return 1.0001 / target
 
 
-def least_price(rule: DomesticShare, slack: float, ptr: Int, coefficient: Real, size: Real, speed: Real) -> float:
+def least_price(rule: DomesticShare, slack: float, ptr: Int, cost: Real, used: Real, speed: Real) -> float:
     """The least multiplier at which the jobs' best options together use at most `slack`, as if all of them ran.
 
-    Options of job i are ptr[i]:ptr[i + 1], all of them open; `coefficient` from `share_coefficients`, `size` (per job)
-    in the same unit, `speed` (per option) as a part of the job's best. It is the one-dimensional dual of: lose as
-    little speed as possible, weighted by size, and keep the target. Found by bisection, for what the options use never
-    rises with the price.
+    Options of job i are ptr[i]:ptr[i + 1], all of them open: `cost` is what a multiplier of one adds to an option's
+    cost, `speed` the option's speed, both as parts of the job's best; `used` is what it uses of the slack. It is the
+    one-dimensional dual of: lose as little speed as possible and keep the target. Found by bisection, for a job that
+    turns to a cheaper option turns from using slack to giving some.
     """
     jobs = np.flatnonzero(np.diff(ptr) > 0)
     if rule.target <= 0 or not len(jobs):
         return 0.0
-    starts = ptr[jobs]
-    length = np.diff(ptr)[jobs]
-    relative = coefficient / np.maximum(np.repeat(size[jobs], length), 1e-12)
+    starts, length = ptr[jobs], np.diff(ptr)[jobs]
 
     def total(price: float) -> float:
-        value = np.round(speed - price * relative, 9)
+        value = np.round(speed - price * cost, 9)
         best = np.repeat(np.maximum.reduceat(value, starts), length)
-        given = np.where(value == best, coefficient, np.inf)
+        given = np.where(value == best, used, np.inf)
         return float(np.minimum.reduceat(given, starts).sum())  # of equal options, the one that spares the rule
 
     low, high = 0.0, _highest_price(rule.target)

@@ -258,10 +258,11 @@ def test_a_hold_keeps_imported_devices_back_only_while_a_waiting_job_could_take_
 
 def test_a_hold_lets_as_many_imported_devices_start_as_the_forecast_bears():
     at = table(MIXED, Rules(domestic_shares=(share(Mode.HOLD, 0.5),)))
-    home = [at.submit(job(f"d{n}", *options(ascend_910c=8))) for n in range(2)]
+    long = Work(amount=1e9, measured=job("x").work.measured)  # past every horizon
+    home = [at.submit(job(f"d{n}", *options(ascend_910c=8), work=long)) for n in range(2)]
     at.decide()
     assert accelerators(*home) == ["ascend-910c"] * 2
-    abroad = [at.submit(job(f"h{n}", *options(h200=8))) for n in range(3)]
+    abroad = [at.submit(job(f"h{n}", *options(h200=8), work=long)) for n in range(3)]
     waiting = at.submit(job("w", *options(ascend_910c=8)))
     at.decide()
     assert accelerators(*abroad, waiting) == ["h200", "h200", "", "ascend-910c"]

@@ -48,7 +48,7 @@ def test_an_hour_on_eight_devices_is_eight_device_hours():
     account = ShareAccount(rule())
     account.add(0, HOUR, 8000, 0)
     account.add(HOUR // 2, 2 * HOUR, 0, 4000)
-    found = account.standing(2 * HOUR, (0, 0))
+    found = account.standing(2 * HOUR, (0, 0), (0, 0))
     assert (found.imported_hours, found.domestic_hours) == (8.0, 6.0)
     assert found.share == pytest.approx(6 / 14)
 
@@ -57,9 +57,9 @@ def test_what_is_older_than_the_window_no_longer_counts():
     account = ShareAccount(rule(window_us=10 * DAY))
     account.add(0, DAY, 8000, 0)
     account.add(DAY, 2 * DAY, 0, 8000)
-    assert account.standing(9 * DAY, (0, 0)).share == 0.5
-    assert account.standing(11 * DAY, (0, 0)).share == 1.0
-    assert account.standing(13 * DAY, (0, 0)).share is None
+    assert account.standing(9 * DAY, (0, 0), (0, 0)).share == 0.5
+    assert account.standing(11 * DAY, (0, 0), (0, 0)).share == 1.0
+    assert account.standing(13 * DAY, (0, 0), (0, 0)).share is None
     account.add(20 * DAY, 20 * DAY + HOUR, 1000, 0)
     assert min(account.buckets) * account.width_us >= 10 * DAY, "and is forgotten"
 
@@ -71,36 +71,37 @@ def test_the_calendar_quarter_begins_at_midnight_in_china():
     assert account.first_us(moment("2026-12-31T16:00:00")) == moment("2026-12-31T16:00:00")
     assert account.horizon_us(moment("2026-12-31T12:00:00")) == 4 * HOUR
     account.add(moment("2026-09-30T12:00:00"), moment("2026-09-30T20:00:00"), 1000, 0)
-    assert account.standing(moment("2026-10-01T00:00:00"), (0, 0)).imported_hours == 4.0
+    assert account.standing(moment("2026-10-01T00:00:00"), (0, 0), (0, 0)).imported_hours == 4.0
 
 
 def test_the_forecast_takes_what_runs_as_going_on_and_drops_what_leaves_the_window():
     account = ShareAccount(rule(0.5, window_us=8 * HOUR))
     account.add(0, HOUR, 4000, 0)  # leaves the window before the horizon, two hours ahead
     account.add(4 * HOUR, 5 * HOUR, 1000, 3000)
-    found = account.standing(8 * HOUR, (1000, 1000))
+    found = account.standing(8 * HOUR, (1000, 1000), (2 * 3.6e6, 2 * 3.6e6))
     assert found.share == pytest.approx(3 / 8)
     assert found.forecast == pytest.approx((3 + 2) / (4 + 4))
     assert found.margin == pytest.approx(5 / 8 - 0.5)
-    assert found.slack == pytest.approx(1000 * (0.5 * 5 - 0.5 * 3) / 2)
+    assert found.slack == pytest.approx(3.6e6 * (0.5 * 5 - 0.5 * 3))
 
 
 def test_the_slack_is_what_new_starts_may_use_up():
     account = ShareAccount(rule(0.3, window_us=8 * HOUR))
     account.add(6 * HOUR, 7 * HOUR, 9000, 6000)
-    now = account.standing(8 * HOUR, (2000, 1000))
-    used = now.slack / 0.3  # so many thousandths of imported devices
-    after = account.standing(8 * HOUR, (2000 + round(used), 1000))
-    assert after.forecast == pytest.approx(0.3, abs=1e-3)
+    now = account.standing(8 * HOUR, (2000, 1000), (7.2e6, 3.6e6))
+    used = now.slack / 0.3  # so many thousandths x seconds of imported devices
+    after = account.standing(8 * HOUR, (2000, 1000), (7.2e6 + used, 3.6e6))
+    assert after.forecast == pytest.approx(0.3)
+    assert after.slack == pytest.approx(0.0, abs=1e-3)
 
 
 def test_a_window_with_too_little_in_it_is_not_judged():
     account = ShareAccount(rule(0.3, min_volume=8.0))
-    assert not account.standing(HOUR, (0, 0)).judged
+    assert not account.standing(HOUR, (0, 0), (0, 0)).judged
     account.add(0, HOUR, 7000, 0)
-    assert not account.standing(HOUR, (0, 0)).judged
+    assert not account.standing(HOUR, (0, 0), (0, 0)).judged
     account.add(0, HOUR, 1000, 0)
-    assert account.standing(HOUR, (0, 0)).judged
+    assert account.standing(HOUR, (0, 0), (0, 0)).judged
 
 
 def test_a_restored_account_is_the_same_account():
@@ -166,48 +167,49 @@ def test_the_barrier_is_nothing_above_the_warning_and_highest_at_the_target():
     assert barrier_price(rule(0.0), 0.0) == 0
 
 
-def chosen(price, ptr, coefficient, size, speed):
-    """The total that the best options take, each job taken by itself."""
+def chosen(price, ptr, cost, used, speed):
+    """The total that the best options use, each job taken by itself."""
     total = 0.0
     for i in range(len(ptr) - 1):
         options = range(ptr[i], ptr[i + 1])
         if options:
-            value = {o: round(speed[o] - price * coefficient[o] / size[i], 9) for o in options}
-            total += min(coefficient[o] for o in options if value[o] == max(value.values()))
+            value = {o: round(speed[o] - price * cost[o], 9) for o in options}
+            total += min(used[o] for o in options if value[o] == max(value.values()))
     return total
 
 
 @st.composite
 def cases(draw):
+    """Jobs with at most one imported and some domestic options of different sizes."""
     jobs = draw(st.integers(1, 8))
     options = [draw(st.integers(0, 3)) for _ in range(jobs)]
-    m = sum(options)
-    imported = np.array([draw(st.sampled_from((0, 1000, 4000, 8000))) for _ in range(m)], dtype=np.int64)
-    domestic = np.array([0 if i else draw(st.sampled_from((1000, 4000, 16000))) for i in imported], dtype=np.int64)
-    speed = np.array([draw(st.floats(0.01, 1.0)) for _ in range(m)])
     ptr = np.concatenate(([0], np.cumsum(options))).astype(np.int64)
-    size = np.array(
-        [max([1, *(imported + domestic)[ptr[i] : ptr[i + 1]].tolist()]) for i in range(jobs)], dtype=np.float64
-    )
+    m = int(ptr[-1])
+    abroad = {int(p) for p, count in zip(ptr, options, strict=False) if count and draw(st.booleans())}
+    amount = np.array([draw(st.sampled_from((1000, 4000, 8000, 16000))) for _ in range(m)], dtype=np.int64)
+    imported = np.array([a if o in abroad else 0 for o, a in enumerate(amount)], dtype=np.int64)
     target = draw(st.sampled_from((0.1, 0.3, 0.5, 0.9)))
+    coefficient = share_coefficients(imported, amount - imported, target)
+    size = np.array([amount[ptr[i] : ptr[i + 1]].max(initial=1) for i in range(jobs)], dtype=np.float64)
+    speed = np.array([draw(st.floats(0.01, 1.0)) for _ in range(m)])
     slack = draw(st.floats(-20_000, 20_000))
-    return target, slack, ptr, share_coefficients(imported, domestic, target), size, speed
+    return target, slack, ptr, coefficient / np.repeat(size, options), coefficient, speed
 
 
 @given(cases())
 def test_the_least_price_is_the_smallest_at_which_the_choices_keep_the_target(case):
-    target, slack, ptr, coefficient, size, speed = case
-    price = least_price(rule(target), slack, ptr, coefficient, size, speed)
-    if chosen(0.0, ptr, coefficient, size, speed) <= slack or not len(speed):
+    target, slack, ptr, cost, used, speed = case
+    price = least_price(rule(target), slack, ptr, cost, used, speed)
+    if chosen(0.0, ptr, cost, used, speed) <= slack or not len(speed):
         assert price == 0
         return
     highest = 1.0001 / target
-    if chosen(highest, ptr, coefficient, size, speed) > slack:
+    if chosen(highest, ptr, cost, used, speed) > slack:
         assert price == pytest.approx(highest)
         return
-    assert chosen(price, ptr, coefficient, size, speed) <= slack + 1e-6
+    assert chosen(price, ptr, cost, used, speed) <= slack + 1e-6
     lower = price * (1 - 1e-4) - 1e-6
-    assert lower <= 0 or chosen(lower, ptr, coefficient, size, speed) > slack
+    assert lower <= 0 or chosen(lower, ptr, cost, used, speed) > slack
 
 
 def test_at_the_least_price_those_move_that_lose_least():
@@ -216,9 +218,9 @@ def test_at_the_least_price_those_move_that_lose_least():
     speed[1::2] = np.linspace(0.05, 0.95, 10)
     imported, domestic = np.array([1000, 0] * 10), np.array([0, 1000] * 10)
     ptr = np.arange(0, 21, 2)
-    coefficient = share_coefficients(imported, domestic, 0.3)
-    price = least_price(rule(0.3), 0.0, ptr, coefficient, np.full(10, 1000.0), speed)
-    value = speed - price * coefficient / 1000
+    used = share_coefficients(imported, domestic, 0.3)
+    price = least_price(rule(0.3), 0.0, ptr, used / 1000, used, speed)
+    value = speed - price * used / 1000
     moved = [i for i in range(10) if value[2 * i + 1] >= value[2 * i]]
     assert moved == [7, 8, 9]
 
@@ -229,4 +231,4 @@ def test_a_forecast_over_a_full_window_costs_little():
     for hour in range(92 * 24):
         account.add(begin + hour * HOUR, begin + (hour + 1) * HOUR, 300_000_000, 100_000_000)
     assert len(account.buckets) <= 92 * 24 + 1
-    assert account.standing(begin + 60 * DAY, (1, 1)).share == pytest.approx(0.25)
+    assert account.standing(begin + 60 * DAY, (1, 1), (1, 1)).share == pytest.approx(0.25)
