@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.engine.state import State
+from scheduler.model.units import FOREVER_US
 from scheduler.placement.room import Room
 from scheduler.quota.tree import TenantTree, family_resource
 
@@ -24,4 +25,8 @@ def in_service(room: Room, tree: TenantTree) -> NDArray[np.int64]:
 
 def refresh_limits(state: State, now_us: int) -> None:
     """Nothing is preempted by it: it decides what may start."""
-    state.ledger.serve(in_service(state.room, state.tree))
+    uses = state.accounts.budgets.used(now_us)
+    spent = [key for key, use in uses.items() if use.spent]
+    state.ledger.serve(in_service(state.room, state.tree), spent)
+    if uses:
+        state.watch_budgets(min((uses[key].period_ends_us for key in spent), default=FOREVER_US))

@@ -51,7 +51,6 @@ def take(state: State, now_us: int) -> Snapshot:
     due = state.alarms_until(now_us)
     state.room.closed = state.book.closed_nodes(now_us)  # a licence may have ended since
     refresh_limits(state, now_us)
-    later = state.alarms[len(due) : len(due) + 1]
     return Snapshot(
         version=state.version,
         epoch=state.epoch,
@@ -66,7 +65,7 @@ def take(state: State, now_us: int) -> Snapshot:
         columns=state.columns,
         array_held=state.array_held,
         due=due,
-        next_alarm_us=later[0][0] if later else None,
+        next_alarm_us=state.next_alarm_us(now_us),
         prices=state.prices,
         tenant_of=state.tenant_of,
         windows=state.windows,

@@ -7,10 +7,12 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
+from scheduler.engine.accounts import Accounts
 from scheduler.engine.columns import CLASSES, NONE, STATES, Columns
 from scheduler.engine.deadlines import next_alarm
 from scheduler.engine.moves import may_continue_on
 from scheduler.engine.options import JobRows, Rows
+from scheduler.engine.progress import note_progress, standing_of
 from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.rulebook import RuleBook
@@ -80,14 +82,16 @@ class State:
         # whole numbers where floats are meant would make equal states differ in their bytes
         self.config = config = msgspec.json.decode(msgspec.json.encode(config), type=Configured)
         self.fleet = Fleet(config.cluster, config.catalog)
+        self._families = {chip.name: chip.family for chip in config.catalog}
         self.tree = TenantTree(config.tenants, config.catalog)
         self.room = Room(self.fleet)
         self.ledger = Ledger(self.tree)
         self.book = RuleBook(config, self.fleet, shares)
         whole = whole_room(self.fleet)
         self.room.closed = whole.closed = self.book.closed_nodes()
-        self.rows = Rows(self.fleet, self.tree, whole, self.book)
+        self.rows = Rows(self.fleet, self.tree, whole, self.book, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
+        self.accounts = Accounts(config, self.tree, self.book.prices)
 
     def reconfigure(self, config: Configured) -> None:
         """Put another configuration in force: node states survive by name, what jobs hold stays held.
@@ -138,8 +142,11 @@ class State:
         self.alarms.clear()
         self._alarm_of.clear()
         self.book.forget_running()
+        self.accounts = Accounts(self.config, self.tree, self.book.prices)
         for job in self.jobs:
             self._add_columns(job)
+            for ended in job.attempts:
+                self.accounts.remember(self.tenant_of(job), job, ended)
             if job.terminal:
                 continue
             attempt = job.attempt
@@ -172,6 +179,7 @@ class State:
         self.room.take(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation)
         self.book.hold(job, attempt.allocation)
+        self.accounts.hold(self.tenant_of(job), job, attempt)
         self.columns.job("current")[job.number] = self._option_held(job, attempt)
         if job.array is not None:
             self.array_held[job.array.head] = self.array_held.get(job.array.head, 0) + 1
@@ -186,6 +194,7 @@ class State:
         self.room.give(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation, sign=-1)
         self.book.hold(job, attempt.allocation, sign=-1)
+        self.accounts.let_go(self.tenant_of(job), job, attempt)
         self.columns.job("current")[job.number] = NONE
         if job.array is not None:
             self.array_held[job.array.head] -= 1
@@ -217,11 +226,12 @@ class State:
             count=[0],
             current=[NONE],
             reason=[key_of(job.reason)],
+            **standing_of(job, self.tenant_of(job)),
         )
         if not job.terminal:
             rows = self.rows.of_job(spec, self.tenant_of(job), job.actor.user)
             self.rows_of[job.number] = rows
-            self.columns.lay(job.number, rows.rows, self.fleet.accelerator_index)
+            self.columns.lay(job.number, rows.rows, self.fleet.accelerator_index, self._families)
 
     def mark_moves(self, job: JobRecord) -> None:
         """Close the options to which the job's progress cannot be taken; kept from one attempt to the next."""
@@ -244,9 +254,14 @@ class State:
         self.columns = Columns()
         self.columns.jobs = jobs
         for number, rows in self.rows_of.items():
-            self.columns.lay(number, rows.rows, self.fleet.accelerator_index)
+            self.columns.lay(number, rows.rows, self.fleet.accelerator_index, self._families)
             self.columns.job("current")[number] = held.get(number, NONE)
             self.mark_moves(self.jobs[number])
+
+    def watch_budgets(self, ends_us: int) -> None:
+        """Have a cycle look when the period of a spent budget ends; FOREVER_US where none is spent."""
+        if self._alarm_of.get(_BUDGETS, FOREVER_US) != ends_us:
+            self.set_alarm(_BUDGETS, ends_us)
 
     def set_alarm(self, number: int, time_us: int) -> None:
         """When time alone makes something of the job due; FOREVER_US for never."""
@@ -259,8 +274,13 @@ class State:
 
     def alarms_until(self, now_us: int) -> tuple[int, ...]:
         """Jobs whose alarm has rung by `now_us`, the earliest first."""
-        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _WINDOWS))]
-        return tuple(number for _, number in rung if number != _WINDOWS)
+        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _BUDGETS))]
+        return tuple(number for _, number in rung if number >= 0)
+
+    def next_alarm_us(self, now_us: int) -> int | None:
+        """When the first alarm rings that has not rung by `now_us`."""
+        later = bisect_left(self.alarms, (now_us + 1, _BUDGETS))
+        return self.alarms[later][0] if later < len(self.alarms) else None
 
     def watch_windows(self, now_us: int) -> None:
         """Have a cycle look when the next reserved window ends."""
@@ -276,6 +296,7 @@ class State:
         attempt = job.attempt
         started_us = attempt.started_us if attempt is not None else None
         columns.job("started_us")[job.number] = FOREVER_US if started_us is None else started_us
+        note_progress(columns, job)
         rows = self.rows_of.get(job.number)
         due_us = FOREVER_US if rows is None else next_alarm(job, rows, self.config.policy, now_us)
         self.set_alarm(job.number, due_us)
@@ -326,5 +347,5 @@ def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:
 
 
 _HOLDING = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
-_WINDOWS = -1
-"""Stands among the alarms in the place of a job."""
+_WINDOWS, _BUDGETS = -1, -2
+"""Stand among the alarms in the place of a job."""

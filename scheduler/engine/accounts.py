@@ -1,0 +1,79 @@
+"""Accounts that follow from the attempts on record: what is left of budgets, and past use, by which borrowers go.
+
+Both are sums over attempts. They are kept by each grant and release, and built anew from the records at a restart or
+when quota changes; the two ways agree to the last digit.
+"""
+
+from collections.abc import Iterator
+
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.model.allocations import Allocation
+from scheduler.model.events import Configured
+from scheduler.model.tenants import JobClass
+from scheduler.model.units import WHOLE_DEVICE
+from scheduler.quota.budgets import BudgetAccount
+from scheduler.quota.past_use import PastUse
+from scheduler.quota.prices import PriceBook
+from scheduler.quota.tree import COMPUTE_UNITS, MONEY, TenantTree
+from scheduler.quota.worth import h20_equivalents
+
+__all__ = ["Accounts"]
+
+Key = tuple[int, int]
+
+
+class Accounts:
+    """`tenant` is the number of the tenant that pays, in the tree in force."""
+
+    def __init__(self, config: Configured, tree: TenantTree, prices: PriceBook) -> None:
+        self._config, self._tree, self._prices = config, tree, prices
+        self.budgets = BudgetAccount(tree.budgets)
+        self.past = PastUse(len(tree.names), config.policy.usage_half_life_us)
+
+    def hold(self, tenant: int, job: JobRecord, attempt: Attempt) -> None:
+        self.past.change(self._tree.paths[tenant], self._worth(job, attempt.allocation), attempt.allocated_us)
+        if self.budgets:
+            self.budgets.hold(self._keys(tenant, attempt), attempt.allocated_us)
+
+    def let_go(self, tenant: int, job: JobRecord, attempt: Attempt) -> None:
+        """The attempt has ended, at its `ended_us`."""
+        until_us = attempt.allocated_us if attempt.ended_us is None else attempt.ended_us
+        self.past.change(self._tree.paths[tenant], -self._worth(job, attempt.allocation), until_us)
+        if self.budgets:
+            self.budgets.release(self._keys(tenant, attempt), attempt.allocated_us, until_us)
+
+    def remember(self, tenant: int, job: JobRecord, attempt: Attempt) -> None:
+        """An attempt that ended before these accounts were opened."""
+        if attempt.ended_us is None:
+            return
+        self.past.add(
+            self._tree.paths[tenant], self._worth(job, attempt.allocation), attempt.allocated_us, attempt.ended_us
+        )
+        if self.budgets:
+            self.budgets.hold(self._keys(tenant, attempt), attempt.allocated_us)
+            self.budgets.release(self._keys(tenant, attempt), attempt.allocated_us, attempt.ended_us)
+
+    def _factor(self, allocation: Allocation) -> float:
+        idle = allocation.job_class is JobClass.OPPORTUNISTIC
+        return self._config.policy.opportunistic_charge if idle else 1.0
+
+    def _worth(self, job: JobRecord, allocation: Allocation) -> int:
+        """Thousandths of an H20-equivalent."""
+        known = h20_equivalents(job.spec.work, allocation.chosen, self._config.catalog)
+        return round(1000 * known * self._factor(allocation))
+
+    def _keys(self, tenant: int, attempt: Attempt) -> list[tuple[Key, int]]:
+        return list(self._counted(tenant, attempt))
+
+    def _counted(self, tenant: int, attempt: Attempt) -> Iterator[tuple[Key, int]]:
+        """What the attempt uses of each budget above it, per hour: thousandths, or fen."""
+        allocation, tree = attempt.allocation, self._tree
+        for column, amount in tree.uses(allocation.chosen, allocation.charge):
+            resource = tree.resources[column]
+            used = amount if resource == COMPUTE_UNITS else amount * WHOLE_DEVICE
+            if resource == MONEY:
+                fen = self._prices.cost_per_hour(allocation.chosen, attempt.allocated_us)
+                used = round(fen * self._factor(allocation))
+            for level in tree.paths[tenant]:
+                if (level, column) in tree.budgets:
+                    yield (level, column), used
