@@ -113,7 +113,7 @@ EITHER = [Mode.OBSERVE, Mode.HOLD]
 
 
 def a_table(rules: Rules) -> Table:
-    return Table(Configured(CATALOG, FLEET, tenants(red={"h200": 20}, blue={}), rules, QUICK))
+    return Table(Configured(CATALOG, FLEET, tenants(red={}, blue={}), rules, QUICK))
 
 
 def do(at: Table, what: str, amount, number: int) -> None:
