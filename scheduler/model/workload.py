@@ -16,6 +16,8 @@ class Truth(Struct, frozen=True, kw_only=True):
     fails_at: float | None = None  # share of the work after which it fails
     run_us: int | None = None  # for jobs that declare no work
     amount: float | None = None  # work that the job really needs, in its unit, whatever it declares
+    spread_factor: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By accelerator, real over forecast rate of a gang on 1, 2, ... nodes; the last holds for more."""
 
 
 class Arrival(Struct, frozen=True, kw_only=True):

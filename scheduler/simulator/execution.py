@@ -17,9 +17,10 @@ class Overheads(Struct, frozen=True, kw_only=True):
 
     `start_us`: from the command to all ranks up. `stop_us`: from the end of the last rank to its report, and from a
     notice to ranks that have nothing to save being gone. `restart_us`: before an attempt that is not its job's first
-    makes progress, on top of what its checkpoint declares. `report_us`: between two reports of progress; 0: only what
-    the end needs. `cycle_us`: the least time between two cycles; 0: a cycle whenever something has changed.
-    `round_us`: cycles only at its multiples, and when what was told to leave has left; 0: no rounds.
+    makes progress, on top of what its checkpoint declares; with `load_first`, before first ones too. `report_us`:
+    between two reports of progress; 0: only what the end needs. `cycle_us`: the least time between two cycles; 0: a
+    cycle whenever something has changed. `round_us`: cycles only at its multiples, and when what was told to leave has
+    left; 0: no rounds.
     """
 
     start_us: int = 0
@@ -28,6 +29,7 @@ class Overheads(Struct, frozen=True, kw_only=True):
     report_us: int = 0
     cycle_us: int = 0
     round_us: int = 0
+    load_first: bool = False
 
 
 class Phase(IntEnum):

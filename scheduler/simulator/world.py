@@ -35,6 +35,19 @@ class _Facts(Struct, frozen=True):
     truth: Truth
 
 
+def _factor(command: Start, truth: Truth) -> float:
+    """Real over forecast rate: that of the slowest accelerator, spread as it is."""
+    nodes: dict[str, set[int]] = {}
+    for task in command.tasks:
+        nodes.setdefault(task.accelerator, set()).add(task.node_index)
+    found = [
+        truth.rate_factor.get(name, 1.0) * (spread[min(len(on), len(spread)) - 1] if spread else 1.0)
+        for name, on in nodes.items()
+        for spread in (truth.spread_factor.get(name, ()),)
+    ]
+    return min(found, default=1.0)
+
+
 def _work(facts: _Facts) -> float | None:
     return facts.spec.work.amount if facts.truth.amount is None else facts.truth.amount
 
@@ -49,11 +62,11 @@ def _endpoints(command: Start) -> tuple[str, ...]:
 class World:
     """Executions by (job, attempt). `deliver` is told each report when it arises; `rate_of` gives forecast rates.
 
-    Progress follows the forecast rate, on emulated devices their pace, times `Truth.rate_factor` of the slowest
-    accelerator that the attempt uses. Where `Truth.amount` is given, the job needs that much work, whatever it
-    declares. Where `Truth.run_us` is given, it needs that much progress wherever it runs, counted in seconds if it
-    declares no work; a job without any of them runs for ever. The checkpoint storage outlives nodes. A stop or release
-    of what never started leaves a mark that fences its start.
+    Progress follows the forecast rate, on emulated devices their pace, times the `Truth.rate_factor` and
+    `Truth.spread_factor` of the slowest accelerator that the attempt uses. Where `Truth.amount` is given, the job needs
+    that much work, whatever it declares. Where `Truth.run_us` is given, it needs that much progress wherever it runs,
+    counted in seconds if it declares no work; a job without any of them runs for ever. The checkpoint storage outlives
+    nodes. A stop or release of what never started leaves a mark that fences its start.
     """
 
     def __init__(
@@ -189,8 +202,8 @@ class World:
         self._plan_progress(execution, now_us)
 
     def restart_us(self, command: Start) -> int:
-        """From all ranks up to the first progress: only an attempt that is not its job's first has to load."""
-        if command.attempt == 1:
+        """From all ranks up to the first progress: unless `load_first`, a job's first attempt has nothing to load."""
+        if command.attempt == 1 and not self.overheads.load_first:
             return 0
         checkpoint = self._facts[command.job].spec.checkpoint
         return self.overheads.restart_us + (checkpoint.restart_us if checkpoint else 0)
@@ -200,8 +213,7 @@ class World:
     def _prepare(self, command: Start) -> Execution:
         facts = self._facts[command.job]
         spec, truth = facts.spec, facts.truth
-        names = {task.accelerator for task in command.tasks}
-        factor = min((truth.rate_factor.get(name, 1.0) for name in names), default=1.0)
+        factor = _factor(command, truth)
         pace_s = command.tasks[0].pace_s if command.tasks else 0.0
         work, rate = _work(facts), factor / pace_s if pace_s > 0 else self._rate_of(command) * factor
         if truth.run_us is not None:

@@ -234,3 +234,21 @@ def test_rounds_follow_at_once_when_what_was_told_to_leave_has_left():
     done = simulate(config, workload(*arrivals), overheads=Overheads(round_us=60 * US_PER_S)).state
     # the round at 60 s tells `low` to leave; it saves for 5 s, and `high` does not wait for the round at 120 s
     assert done.jobs[1].attempts[0].allocated_us == 65 * US_PER_S
+
+
+def test_a_gang_on_more_nodes_runs_at_the_speed_that_the_world_knows():
+    spread = {"h20-96": (1.0, 0.5)}
+    together = simulate(configured(nodes=2), workload(at(0, "a", spread_factor=spread)))
+    apart = simulate(configured(nodes=2), workload(at(0, "a", devices=16, spread_factor=spread)))
+    assert together.report.makespan_s == pytest.approx(100.0)
+    assert apart.report.makespan_s == pytest.approx(200.0)
+
+
+def test_first_starts_load_too_where_the_overheads_say_so():
+    arrival = at(0, "a")
+    job = structs.replace(arrival.job, checkpoint=Checkpoint(path="c", restart_us=7 * US_PER_S))
+    for load_first, makespan_s in ((False, 100.0), (True, 107.0)):
+        run_of = simulate(
+            configured(nodes=1), workload(structs.replace(arrival, job=job)), overheads=Overheads(load_first=load_first)
+        )
+        assert run_of.report.makespan_s == pytest.approx(makespan_s)
