@@ -7,8 +7,8 @@ The method is that of Weng et al. (USENIX ATC 2023): random pods are cloned or r
 130 % of the fleet, all are shuffled with the seed and placed one by one; none ever leaves, and one that finds no place
 is dropped. `allocated_percent` is what is allocated in the end, in per cent of the fleet's devices;
 `allocated_percent_curve` the same when 0, 1, 2 ... per cent of the fleet have been asked for. One row per list, policy
-and seed, then one per list and policy with `mean_allocated_percent`, beside the published mean if `--expected` names
-the table of the published runs. The pods' own shapes are the target workload of `fgd`.
+and seed in `results`; in `means` one per list and policy, beside the published mean if `--expected` names the table of
+the published runs. The pods' own shapes are the target workload of `fgd`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -92,24 +92,25 @@ def fill(fleet: Fleet, pods: Sequence[OpenbPod], target: Sequence[Demand], polic
     }
 
 
-def rows(nodes: Sequence[OpenbNode], path: Path, policies: Sequence[str], seeds: range, expected: Path | None) -> Any:
+def rows(nodes: Sequence[OpenbNode], path: Path, policies: Sequence[str], seeds: range) -> Iterator[dict[str, Any]]:
     fleet = Fleet(openb_cluster(nodes), openb_catalog(nodes))
     pods = read_openb_pods(path)
     target = [demand for pod in pods if (demand := demand_of(pod, fleet.catalog)) is not None]
     workload = path.name.partition(".")[0]
     devices = sum(node.devices for node in nodes)
-    means = []
     for policy in policies:
-        runs = []
         for seed in seeds:
             run = fill(fleet, tuned(pods, devices, seed), target, policy, seed)
-            runs.append(run["allocated_percent"])
             yield {"workload": workload, "policy": policy, "seed": seed, **run}
-        mean = {"workload": workload, "policy": policy, "mean_allocated_percent": round(fmean(runs), 3)}
+
+
+def means_of(found: Sequence[dict[str, Any]], expected: Path | None) -> Iterator[dict[str, Any]]:
+    for workload, policy in dict.fromkeys((row["workload"], row["policy"]) for row in found):
+        runs = [row["allocated_percent"] for row in found if (row["workload"], row["policy"]) == (workload, policy)]
+        mean = {"workload": workload, "policy": policy, "runs": len(runs), "allocated_percent": round(fmean(runs), 3)}
         if expected is not None:
             mean["published_percent"] = published(expected, workload, policy)
-        means.append(mean)
-    yield from means
+        yield mean
 
 
 def published(path: Path, workload: str, policy: str) -> float | None:
@@ -141,17 +142,16 @@ def main() -> None:
     if unknown := [name for name in policies if name not in STRATEGIES]:
         parser.error(f"no strategy is called {unknown[0]}; there are {', '.join(STRATEGIES)}")
     nodes = read_openb_nodes(given.nodes)
-    found = []
-    for path in given.pods:
-        for row in rows(nodes, path, policies, given.seeds, given.expected):
-            found.append(row)
-            if given.output == "table":
-                print(" ".join(f"{key}={value}" for key, value in row.items() if key != "allocated_percent_curve"))
+    found = [row for path in given.pods for row in rows(nodes, path, policies, given.seeds)]
+    means = list(means_of(found, given.expected))
+    if given.output == "table":
+        for mean in means:
+            print(" ".join(f"{key}={value}" for key, value in mean.items()))
     if given.output == "json":
         machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
         versions = {"dualtrack": scheduler.__version__, "python": platform.python_version(), "numpy": numpy.__version__}
         head = {"schema": "dualtrack/v1", "command": " ".join(sys.argv), "machine": machine, "versions": versions}
-        print(json.dumps({**head, "results": found}, indent=1))
+        print(json.dumps({**head, "results": found, "means": means}, indent=1))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,9 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.GRANULARITY: lambda r: (
         f"The vendor's tools cannot grant {_what(r, r.need)} of a node; ask for a count that they can."
     ),
+    _C.NOT_SHAREABLE: lambda r: (
+        f"Devices{_on(r)} are granted whole here; leave out `share`, or ask for a pool whose devices are shared."
+    ),
     _C.MEMORY_FLOOR: lambda r: (
         f"The model does not fit into {_what(r, r.have)}; it takes at least {r.need}."
         if r.need

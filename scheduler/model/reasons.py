@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     EXCEEDS_NODE = "exceeds_node"  # more CPU, memory or devices than any node has
     EXCEEDS_DOMAIN = "exceeds_domain"  # required in one domain or node, and none is that large
     GRANULARITY = "granularity"  # the vendor cannot grant that count
+    NOT_SHAREABLE = "not_shareable"  # a share of a device is asked for where devices are granted whole
     MEMORY_FLOOR = "memory_floor"  # the model does not fit into that many devices
     NO_RATE = "no_rate"  # nothing is known of its speed there
     UNCERTAIN_RATE = "uncertain_rate"  # its speed there is a guess, and the job's file does not list it

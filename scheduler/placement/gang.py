@@ -13,9 +13,10 @@ from scheduler.placement.index import ShelfIndex
 from scheduler.placement.room import Room
 from scheduler.placement.strategies import BestFit, Strategy
 
-__all__ = ["place"]
+__all__ = ["BEST_FIT", "place"]
 
 BEST_FIT = BestFit()
+"""Has no state, so one serves all."""
 
 
 class _Piece(Struct, frozen=True):

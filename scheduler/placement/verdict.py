@@ -45,6 +45,8 @@ def _too_large(whole: Room, cells: Sequence[int], demand: Demand) -> Reason | No
         return Reason(code=ReasonCode.EXCEEDS_FLEET, accelerator=name, need=demand.count, have=total)
     if demand.count > max(idle, default=0):
         return Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=name, need=demand.count, have=max(idle, default=0))
+    if demand.count and not demand.whole and not any(_shared(whole, cell, demand) for cell in cells):
+        return Reason(code=ReasonCode.NOT_SHAREABLE, accelerator=name, need=demand.count)
     largest_node = max((int(gives.max(initial=0)) for gives in per_cell), default=0)
     if largest_node == 0 or (demand.granule and demand.granule > largest_node) or demand.require is Level.NODE:
         need = demand.granule or (demand.count if demand.require is Level.NODE else 1)
@@ -59,6 +61,12 @@ def _too_large(whole: Room, cells: Sequence[int], demand: Demand) -> Reason | No
     if kind.grants or kind.ring:
         return Reason(code=ReasonCode.GRANULARITY, accelerator=name, need=demand.count)
     return Reason(code=ReasonCode.EXCEEDS_NODE, accelerator=name, need=demand.count, have=largest_node)
+
+
+def _shared(room: Room, cell: int, demand: Demand) -> bool:
+    """Whether a node of the cell could give the share if it were empty."""
+    nodes = room.fleet.nodes_on(room.fleet.shelf_of(cell, demand.accelerator))
+    return bool((room.fleet.share_row[nodes] >= 0).any())
 
 
 def _gives(room: Room, cell: int, demand: Demand) -> np.ndarray:

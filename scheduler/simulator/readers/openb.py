@@ -18,9 +18,9 @@ from scheduler.placement.feasibility import Demand
 from scheduler.simulator.readers.table import Line, read_table
 
 __all__ = [
-    "demand_of",
     "OpenbNode",
     "OpenbPod",
+    "demand_of",
     "openb_catalog",
     "openb_cluster",
     "read_openb_nodes",
