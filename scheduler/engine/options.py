@@ -88,6 +88,9 @@ class Rows:
         self._quota_row = {place: self.capacity_rows + i for i, place in enumerate(places)}
         self.limit: list[int] = tree.limits[self._limited].tolist()
         self.names: list[str] = [_name_of(tree, *place) for place in self._quota_row]
+        self._rows_at: dict[int, list[tuple[int, int, int]]] = {}  # by tenant: (class, resource, row)
+        for (tier, tenant, resource), row in self._quota_row.items():
+            self._rows_at.setdefault(tenant, []).append((tier, resource, row))
         self._user_row: dict[tuple[int, str], int] = {}
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
@@ -202,11 +205,10 @@ class Rows:
         found = self._limiting_rows.get((tenant, tier))
         if found is None:
             found = self._limiting_rows[tenant, tier] = {}
-            for column in range(len(self.tree.resources)):
-                places = ((t, level, column) for level in self.tree.paths[tenant] for t in range(tier, len(TIERS)))
-                rows = [row for place in places if (row := self._quota_row.get(place)) is not None]
-                if rows:
-                    found[column] = rows
+            for level in self.tree.paths[tenant]:
+                for counted, column, row in self._rows_at.get(level, ()):
+                    if counted >= tier:
+                        found.setdefault(column, []).append(row)
         return found
 
     @property

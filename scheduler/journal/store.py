@@ -52,6 +52,9 @@ class SqlJournal:
         self._head = 0
         self._writer: Connection | None = None
         self._failed: JournalError | None = None
+        # compiled once: building the statement anew for each row takes longer than writing it
+        self._insert = insert(records).compile(dialect=engine.dialect)
+        self._parameters = msgspec.structs.astuple if self._insert.positional else msgspec.structs.asdict
 
     @property
     def head(self) -> int:
@@ -88,11 +91,11 @@ class SqlJournal:
         if not records_:
             return
         with self._writing("append to") as writer:
-            rows = [msgspec.structs.asdict(row) for row in self._encode(records_)]
+            rows = [self._parameters(row) for row in self._encode(records_)]
             first, last = records_[0].seq, records_[-1].seq
             with writer.begin():
                 self._check_lead(writer, first - 1, last)
-                writer.execute(insert(records), rows)
+                writer.exec_driver_sql(self._insert.string, rows)
             self._head = last
 
     def read(self, after_seq: int = 0) -> Iterator[Record]:

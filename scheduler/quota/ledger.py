@@ -87,12 +87,10 @@ class Ledger:
     def add(self, tenant: int, user: str, allocation: Allocation, sign: int = 1) -> None:
         """Book an allocation (`sign` 1) or its release (-1) at the tenant and all above it."""
         first = tier_of(allocation.job_class)
-        uses = self.tree.uses(allocation.chosen, allocation.charge)
-        for level in self.tree.paths[tenant]:
-            for column, amount in uses:
-                self.held[first:, level, column] += sign * amount
+        places, amounts = self.tree.places(tenant, first, allocation.chosen, allocation.charge)
+        self.held.reshape(-1)[places] += sign * amounts
         if first <= STANDARD and not self.tree.lends_all:
-            for column, amount in uses:
+            for column, amount in self.tree.uses(allocation.chosen, allocation.charge):
                 self._draw(tenant, column, sign * amount)
         devices = sum(part.count for part in allocation.chosen)
         held = self.user_devices.get((tenant, user), 0) + sign * devices
@@ -106,6 +104,8 @@ class Ledger:
     ) -> tuple[Shortage, ...]:
         """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's."""
         tree, first = self.tree, tier_of(job_class)
+        if self._is_free(tenant, user, chosen, charge, first):
+            return ()
         uses = tree.uses(chosen, charge)
         found = []
         for level in tree.paths[tenant]:
@@ -127,6 +127,18 @@ class Ledger:
         if devices > left_to_user:
             found.append(Shortage(tree.names[tenant], "devices", devices, max(left_to_user, 0), limit, user))
         return tuple(found)
+
+    def _is_free(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, first: int) -> bool:
+        """True where nothing is short, found at once for all limits; False where each has to be looked at."""
+        tree = self.tree
+        if first <= STANDARD and not tree.lends_all:
+            return False
+        limit = tree.user_limit[tenant]
+        if limit < UNLIMITED and self.user_devices.get((tenant, user), 0) + sum(c.count for c in chosen) > limit:
+            return False
+        places, amounts = tree.places(tenant, first, chosen, charge)
+        left = self.limits.reshape(-1)[places] - self.held.reshape(-1)[places]
+        return bool((left >= amounts).all())
 
     # What tenants do not lend
 

@@ -134,6 +134,17 @@ class EngineLoop:
         future: Future[Any] = Future()
         return self._wait(_Request(change, future), future)
 
+    def offer(self, change: Change) -> "Future[Any]":
+        """The same without waiting: many changes that are offered together share a cycle and a commit.
+
+        Raises UnavailableError. The future never ends if the thread dies of something that it cannot report.
+        """
+        if self.failure is not None or self._stopping.is_set():
+            raise self._unavailable()
+        future: Future[Any] = Future()
+        self._queue.put(_Request(change, future))
+        return future
+
     def _wait(self, item: _Ask | _Request, future: "Future[T]") -> T:
         if self.failure is not None or self._stopping.is_set():
             raise self._unavailable()
