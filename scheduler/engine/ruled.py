@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.used_shares import UsedShare
+from scheduler.model.jobs import MAX_ROLES
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import Measure, Mode
 from scheduler.placement.gang import place
@@ -117,15 +118,27 @@ def _counted(snapshot: Snapshot, share: UsedShare, problem: Problem) -> Flag:
 
 
 def _amounts(snapshot: Snapshot, problem: Problem, measure: Measure) -> tuple[Int, Int]:
-    """int64[m], imported and domestic: thousandths of devices or compute units that each option takes."""
+    """int64[m], imported and domestic: thousandths of devices or compute units that each option takes.
+
+    Rows of devices come first among those of an option, one for each of its few roles at most.
+    """
     shelf_imported, shelf_units = snapshot.book.shelves()
-    device = problem.use_row < problem.capacity_rows
-    row, owner = problem.use_row[device], _owners(problem)[device]
-    amount = problem.use_amount[device] * (1000 if measure is Measure.DEVICE_HOURS else shelf_units[row])
-    m = len(problem.open)
-    foreign = np.bincount(owner, weights=np.where(shelf_imported[row], amount, 0), minlength=m)
-    total = np.bincount(owner, weights=amount, minlength=m)
-    return foreign.astype(np.int64), (total - foreign).astype(np.int64)
+    first, past = problem.use_ptr[:-1], problem.use_ptr[1:]
+    imported, domestic = np.zeros(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)
+    option = np.arange(len(first))
+    for role in range(MAX_ROLES):
+        option = option[first[option] + role < past[option]]
+        use = first[option] + role
+        row = problem.use_row[use]
+        device = row < problem.capacity_rows
+        option, use, row = option[device], use[device], row[device]
+        if not len(option):
+            break
+        amount = problem.use_amount[use] * (1000 if measure is Measure.DEVICE_HOURS else shelf_units[row])
+        foreign = shelf_imported[row]
+        imported[option] += np.where(foreign, amount, 0)
+        domestic[option] += np.where(foreign, 0, amount)
+    return imported, domestic
 
 
 def _seconds(snapshot: Snapshot, problem: Problem, about: Flag, horizon_us: int) -> Real:

@@ -184,23 +184,41 @@ def least_price(rule: DomesticShare, slack: float, ptr: Int, cost: Real, used: R
     one-dimensional dual of: lose as little speed as possible and keep the target. Found by bisection, for a job that
     turns to a cheaper option turns from using slack to giving some.
     """
-    jobs = np.flatnonzero(np.diff(ptr) > 0)
-    if rule.target <= 0 or not len(jobs):
+    length = np.diff(ptr)
+    length = length[length > 0]
+    if rule.target <= 0 or not len(length):
         return 0.0
-    starts, length = ptr[jobs], np.diff(ptr)[jobs]
-
-    def total(price: float) -> float:
-        value = np.round(speed - price * cost, 9)
-        best = np.repeat(np.maximum.reduceat(value, starts), length)
-        given = np.where(value == best, used, np.inf)
-        return float(np.minimum.reduceat(given, starts).sum())  # of equal options, the one that spares the rule
-
     low, high = 0.0, _highest_price(rule.target)
-    if total(low) <= slack:
+    at_low = _choices(low, length, cost, used, speed)
+    if at_low[1].sum() <= slack:
         return low
-    if total(high) > slack:
+    at_high = _choices(high, length, cost, used, speed)
+    if at_high[1].sum() > slack:
         return high
+    settled = 0.0
     for _ in range(24):
+        # the best option is a line of an upper envelope: the same at both ends is the same in between
+        moves = at_low[0] != at_high[0]
+        settled += float(at_high[1][~moves].sum())
+        options = np.repeat(moves, length)
+        length, cost, used, speed = length[moves], cost[options], used[options], speed[options]
+        at_low, at_high = (at_low[0][moves], at_low[1][moves]), (at_high[0][moves], at_high[1][moves])
+        if not len(length):
+            break
         middle = (low + high) / 2
-        low, high = (low, middle) if total(middle) <= slack else (middle, high)
+        found = _choices(middle, length, cost, used, speed)
+        if settled + found[1].sum() <= slack:
+            high, at_high = middle, found
+        else:
+            low, at_low = middle, found
     return high * (1 + 1e-6)  # past the tie at which it was found
+
+
+def _choices(price: float, length: Int, cost: Real, used: Real, speed: Real) -> tuple[Real, Real]:
+    """Cost and use of each job's best option at a price; of equal ones, the cheapest for the rule."""
+    starts = np.cumsum(length) - length
+    value = np.round(speed - price * cost, 9)
+    best = value == np.repeat(np.maximum.reduceat(value, starts), length)
+    cheapest = np.minimum.reduceat(np.where(best, cost, np.inf), starts)
+    best &= cost == np.repeat(cheapest, length)
+    return cheapest, np.minimum.reduceat(np.where(best, used, np.inf), starts)
