@@ -304,8 +304,8 @@ class Room:
         width = int(np.bitwise_count(self.fleet.devices[nodes]).max(initial=0))
         left = WHOLE_DEVICE * (self.free[nodes, None] >> np.arange(width) & 1)
         if len(self.left):
-            shared = rows >= 0
-            left[shared] = self.left[rows[shared], :width]
+            shared, both = rows >= 0, min(width, self.left.shape[1])
+            left[shared, :both] = self.left[rows[shared], :both]
         return left
 
     def slots_beside_shares(self) -> NDArray[np.int64]:

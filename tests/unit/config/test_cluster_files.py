@@ -47,6 +47,11 @@ def test_pools_stay_run_length_and_take_what_the_catalog_knows():
     assert (found.cells[0].executor, found.cells[0].site) == ("ray", "bj-1")
 
 
+def test_a_pool_may_keep_nodes_of_each_domain_as_spares():
+    text = CLUSTER.replace("lot: lot-1,", "domain_nodes: 2, spare_nodes: 1,")
+    assert cluster(text).pools[0].spare_nodes == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -76,6 +81,12 @@ def test_pools_stay_run_length_and_take_what_the_catalog_knows():
         ("memory_scale: 0.01", "memory_scale: 2", "c.yaml:4: emulation.memory_scale: `2` is out of range"),
         ("cpus: 96", "cpu: 96", "c.yaml:11: cells[0].pools[0].cpu: unknown field `cpu`; did you mean `cpus`?"),
         ("cpus: 96, ", "", "c.yaml:11: cells[0].pools[0]: the field `cpus` is missing"),
+        (
+            "domain_nodes: 8,",
+            "domain_nodes: 8, spare_nodes: 1,",
+            "c.yaml:12: cells[0].pools[1].spare_nodes: a pool whose devices are shared keeps no nodes",
+        ),
+        ("lot: lot-1,", "spare_nodes: 1,", "c.yaml:11: cells[0].pools[0].spare_nodes: `1` is out of range; 0 to 0"),
         ("track: domestic", "track: foreign", "c.yaml:13: cells[0].pools[1].track: `foreign` is not allowed"),
         ("name: mixed", "name: Mixed", "c.yaml:3: name: `Mixed` is not a name"),
     ],

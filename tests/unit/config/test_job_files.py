@@ -217,12 +217,26 @@ def test_a_mistake_is_named_with_its_place(lines, message):
             "[{accelerator: h200, count: 8}, {accelerator: h200, count: [4, 8]}]",
             "a.yaml:7: resources.options[1]: 8 x h200 is listed twice",
         ),
+        (
+            "[{accelerator: h200, count: 2, share: 0.5}]",
+            "a.yaml:7: resources.options[0].share: a share is of one device; write count: 1",
+        ),
+        ("[{accelerator: h200, count: 1, share: 1.5}]", "a.yaml:7: resources.options[0].share: `1.5` is out of range"),
+        (
+            "[{accelerator: h200, count: 1, share: 0.0001}]",
+            "a.yaml:7: resources.options[0].share: is less than a thousandth of a device",
+        ),
         ("[{accelerator: H200, count: 8}]", "a.yaml:7: resources.options[0].accelerator: `H200` is not an accelerator"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_place(options, message):
     text = JOB[: JOB.index("  options:")] + f"  options: {options}\n"
     assert refusal("", text).startswith(message)
+
+
+def test_a_job_may_ask_for_a_share_of_one_device():
+    text = JOB[: JOB.index("  options:")] + "  options: [{accelerator: h200, count: 1, share: 0.25}]\n"
+    assert only(text).roles[0].resources.options == (Option(accelerator="h200", counts=(1,), thousandths=250),)
 
 
 def test_elastic_needs_several_counts():

@@ -1,15 +1,20 @@
 """What a vendor's tools can grant: counts, and rings of a sixteen-device box."""
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.config import load_catalog
+from scheduler.config import decode_accelerators, load_catalog
+from scheduler.errors import ConfigError
+from scheduler.model.accelerators import Rings
 from scheduler.placement.granting import Granting, devices_for, granting_of, largest
+from tests.support.tree import ROOT
 
 BOX = Granting((1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16), 8)
 PACKAGES = Granting((1, 2, 4, 8))
 ALL = (1 << 16) - 1
+ASCEND = ROOT / "cluster_configs" / "accelerators" / "ascend.yaml"
 
 
 def test_the_shipped_catalog_knows_boxes_of_sixteen_and_nodes_of_eight():
@@ -62,3 +67,30 @@ def test_what_is_granted_is_idle_whole_and_within_the_rings(idle, count):
 def test_the_largest_grant_is_the_largest_of_all_that_can_be_granted(idle, most, rule):
     possible = [count for count in range(1, most + 1) if devices_for(rule, idle, count)]
     assert largest(rule, idle, most) == max(possible, default=0)
+
+
+def written(ring: str) -> dict:
+    (entry,) = [a for a in yaml.safe_load(ASCEND.read_text())["accelerators"] if a["name"] == "ascend-910b2"]
+    form = yaml.safe_load(ASCEND.read_text())
+    return {**form, "accelerators": [{**entry, "ring": yaml.safe_load(ring)}]}
+
+
+def test_a_ring_is_read_from_the_file():
+    (kind,) = decode_accelerators(written("{devices: 4, grants: [1, 2, 4, 8]}"), "a.yaml")
+    assert kind.ring == Rings(4, (1, 2, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("ring", "message"),
+    [
+        ("{devices: 8, grants: [1, 9]}", "ring.grants: more devices than one ring has lie half in each of two"),
+        ("{devices: 8, grants: [1, 18]}", "ring.grants: more devices than one ring has lie half in each of two"),
+        ("{devices: 8, grants: [2, 1]}", "ring.grants: counts must ascend"),
+        ("{devices: 1, grants: [1]}", "ring.devices: `1` is out of range"),
+        ("{devices: 8, grant: [1]}", "ring.grant: unknown field `grant`; did you mean `grants`?"),
+    ],
+)
+def test_a_ring_that_cannot_be_is_refused_with_its_place(ring, message):
+    with pytest.raises(ConfigError) as refused:
+        decode_accelerators(written(ring), "a.yaml")
+    assert message in str(refused.value)

@@ -1,0 +1,118 @@
+"""Jobs that share devices, lose nodes and meet the rules of a vendor's tools, from submission to the end."""
+
+import msgspec
+import pytest
+
+from scheduler.errors import InfeasibleError
+from scheduler.model.cluster import NodeState
+from scheduler.model.commands import Start
+from scheduler.model.jobs import Job, Option, Retries
+from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.placement import STRATEGIES
+from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
+from tests.support.harness import Table
+
+SHARED = pool("h20-96", 1, 2, shareable=True)
+
+
+def share(name: str, thousandths: int, **more: object) -> Job:
+    return job(name, Option(accelerator="h20-96", counts=(1,), thousandths=thousandths), **more)
+
+
+def table(*pools: object, placement: str = "best-fit") -> Table:
+    policy = msgspec.structs.replace(QUICK, placement=placement)
+    return Table(configured(cluster(pools), policy=policy))
+
+
+def devices_of(table: Table) -> dict[str, list[int]]:
+    """Bits of the devices that each job holds."""
+    return {j.spec.name: [g.devices for g in j.attempts[-1].allocation.grants] for j in table.state.holding()}
+
+
+def test_jobs_share_a_device_and_pay_for_their_share():
+    desk = table(SHARED)
+    first, second = desk.submit(share("first", 300)), desk.submit(share("second", 700))
+    assert desk.starts() == ["first", "second"]
+    assert devices_of(desk) == {"first": [1], "second": [1]}
+    assert [j.attempts[-1].allocation.charge for j in (first, second)] == [300, 700]
+    starts = [c for c in desk.commands if isinstance(c, Start)]
+    assert [c.tasks[0].hbm_gib for c in starts] == [pytest.approx(28.8), pytest.approx(67.2)]
+    desk.up(first, second)
+    desk.end(first)
+    assert desk.state.room.left.tolist() == [[300, 1000]]
+    desk.end(second)
+    assert desk.state.room.free.tolist() == [3]
+    assert not desk.state.ledger.used.any()
+
+
+def test_shares_fill_the_devices_within_a_few_cycles_and_one_too_many_waits():
+    desk = table(SHARED)
+    for n in range(7):
+        desk.submit(share(f"part-{n}", 300))
+    started = [name for _ in range(4) for name in desk.starts()]
+    assert len(started) == 6
+    assert sorted(bits for devices in devices_of(desk).values() for bits in devices) == [1, 1, 1, 2, 2, 2]
+    (waiting,) = [j for j in desk.state.jobs if j.state is JobState.WAITING]
+    assert waiting.reason is not None
+
+
+def test_a_share_runs_at_its_part_of_the_devices_rate():
+    desk = table(SHARED)
+    part, whole = desk.submit(share("part", 250)), desk.submit(job("whole", *options(h20_96=1)))
+    desk.decide()
+    assert part.attempts[-1].allocation.rate == pytest.approx(whole.attempts[-1].allocation.rate / 4)
+
+
+def test_a_share_of_devices_that_are_granted_whole_is_refused_at_once():
+    desk = table(pool("h20-96", 1, 2))
+    with pytest.raises(InfeasibleError, match="not shareable"):
+        desk.submit(share("part", 300))
+
+
+def test_a_job_that_lost_its_node_goes_elsewhere_and_may_take_the_spare():
+    desk = table(pool("h200", 3, 4, domain_nodes=3, spare_nodes=1))
+    work = desk.submit(job("train", *options(h200=4), retries=Retries(limit=3, backoff_us=S)))
+    other = desk.submit(job("other", *options(h200=4)))
+    desk.submit(job("third", *options(h200=4)))
+    assert desk.starts() == ["train", "other"], "the last idle node of the rack is kept"
+    desk.up(work, other)
+    desk.end(work, AttemptEnd.LOST)
+    desk.node("h200-0", NodeState.DOWN)
+    desk.later(2)
+    assert desk.starts() == ["train"]
+    assert work.attempts[-1].allocation.grants[0].node == 2
+
+
+def test_a_job_avoids_the_node_on_which_it_failed_while_another_has_room():
+    desk = table(pool("h200", 2, 4))
+    work = desk.submit(job("train", *options(h200=1), retries=Retries(limit=3, backoff_us=S)))
+    for node in (0, 1, 0):
+        desk.later(60)
+        desk.run_all(work)
+        assert work.attempts[-1].allocation.grants[0].node == node
+        desk.end(work, AttemptEnd.LOST)
+
+
+@pytest.mark.parametrize("placement", sorted(STRATEGIES))
+def test_every_strategy_of_a_policy_file_places_a_crowd(placement):
+    desk = table(pool("h200", 4, 4, domain_nodes=2), SHARED, placement=placement)
+    for n in range(4):
+        desk.submit(job(f"gang-{n}", *options(h200=4)))
+        desk.submit(share(f"part-{n}", 400))
+    for _ in range(3):
+        desk.decide()
+    held = devices_of(desk)
+    assert len([name for name in held if name.startswith("gang")]) == 4
+    assert len([name for name in held if name.startswith("part")]) == 4
+
+
+def test_the_same_snapshot_gives_the_same_random_places():
+    plans = []
+    for _ in range(2):
+        desk = table(pool("h200", 16, 4), placement="random")
+        for n in range(6):
+            desk.submit(job(f"job-{n}", *options(h200=2)))
+        desk.decide()
+        plans.append(devices_of(desk) | {"nodes": [j.attempts[-1].allocation.grants[0].node for j in desk.state.jobs]})
+    assert plans[0] == plans[1]
+    assert len(set(plans[0]["nodes"])) > 1
