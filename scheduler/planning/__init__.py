@@ -2,6 +2,9 @@
 
 from scheduler.planning.changes import Change, Edit, Part, changes_of, run_time_us
 from scheduler.planning.counterfactuals import Asked, Counterfactuals, Effort, Proposal, counterfactuals, enter
+from scheduler.planning.decisions import DecisionTrace, OptionWeighed, decisions_of
+from scheduler.planning.market import PriceInterval, price_intervals, queue_position
+from scheduler.planning.outlook import Outlook, outlook, outlooks
 
 __all__ = [
     "Asked",
@@ -9,10 +12,19 @@ __all__ = [
     "changes_of",
     "Counterfactuals",
     "counterfactuals",
+    "decisions_of",
+    "DecisionTrace",
     "Edit",
     "Effort",
     "enter",
+    "OptionWeighed",
+    "Outlook",
+    "outlook",
+    "outlooks",
     "Part",
+    "price_intervals",
+    "PriceInterval",
     "Proposal",
+    "queue_position",
     "run_time_us",
 ]
