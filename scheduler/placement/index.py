@@ -6,6 +6,7 @@ the nodes, and their number; for each block the sum of what its nodes can give.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 __all__ = ["closely", "Layout", "ShelfIndex"]
 
 BLOCK_NODES = 64
+FEW = 32
+"""Nodes of one level that are looked at more closely."""
+
 FULL_SUM = np.iinfo(np.int32).max
 
 
@@ -109,6 +113,11 @@ class ShelfIndex:
                 yield from self._in(level, int(np.where(have, self.give, FULL_SUM).argmin()))
                 for block in np.argsort(np.where(have, self.give, FULL_SUM), kind="stable")[: int(have.sum())].tolist():
                     yield from self._in(level, block)
+
+    def few(self, least: int, block: int | None = None) -> list[int]:
+        """The first nodes of each level from `least` on, ascending: those that differ in what they can give."""
+        levels = range(max(1, least), len(self.at))
+        return sorted(node for level in levels if self.at[level] for node in islice(self._on_level(level, block), FEW))
 
     def pick(self, least: int, turn: int) -> int:
         """Node number `turn` (from 0) of those that `ascending` yields. Raises IndexError if there are fewer."""

@@ -107,7 +107,11 @@ class RandomFit(BestFit):
 
 
 class Scored(BestFit, ABC):
-    """For strategies that weigh every node of the shelf: `scores` float64[nodes], the least is taken."""
+    """For strategies that weigh nodes: `scores` float64[nodes], the least is taken.
+
+    Where devices are granted whole, nodes that can give as many devices hardly differ: a few of each kind are weighed,
+    so that a large fleet takes no longer; where devices are shared, every node that fits is.
+    """
 
     @abstractmethod
     def scores(self, room: Room, demand: Demand, nodes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
@@ -116,14 +120,15 @@ class Scored(BestFit, ABC):
     def whole(
         self, room: Room, index: ShelfIndex, demand: Demand, count: int, block: int | None = None
     ) -> Iterator[int]:
-        layout = index.layout
+        yield from self._ranked(room, demand, np.array(index.few(count, block), dtype=np.int64), count)
+        layout = index.layout  # those few lack CPU or memory, or are not for this job
         nodes = layout.nodes if block is None else layout.nodes[layout.first[block] : layout.first[block + 1]]
+        yield from self._ranked(room, demand, nodes, count)
+
+    def _ranked(self, room: Room, demand: Demand, nodes: NDArray[np.int64], count: int) -> Iterator[int]:
         nodes = fitting(room, demand, nodes, count)
-        if not len(nodes):
-            return
-        scores = self.scores(room, demand, nodes, count)
-        yield int(nodes[scores.argmin()])
-        yield from nodes[np.argsort(scores, kind="stable")].tolist()
+        if len(nodes):
+            yield from nodes[np.argsort(self.scores(room, demand, nodes, count), kind="stable")].tolist()
 
     def choose(self, room: Room, demand: Demand, nodes: NDArray[np.int64], count: int) -> tuple[int, int]:
         node = int(nodes[self.scores(room, demand, nodes, count).argmin()])
