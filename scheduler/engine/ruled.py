@@ -4,6 +4,7 @@ Rules that observe change nothing. None of it touches what runs: rules never pre
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from scheduler.quota.domestic_share import ShareStanding, barrier_price, least_p
 
 __all__ = ["Ruled", "apply_rules"]
 
+LEAST_WORTH: Final = 0.02
+"""The dearest imported option keeps this part of the worth of the job's best domestic one: the last choice, not none."""
+
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
 Flag = NDArray[np.bool_]
@@ -28,7 +32,7 @@ Flag = NDArray[np.bool_]
 class Ruled:
     """`problem` with the rows and prices of the rules; rows from `first_row` on belong to `held_by`, one each.
 
-    `adders` is float64[m]: what an option costs, as a part of the job's own best speed; negative for domestic ones.
+    `adders` is float64[m]: what an option costs more than the job's cheapest, as a part of the job's own best speed.
     `prices` are the multipliers by rule.
     """
 
@@ -94,7 +98,8 @@ def apply_rules(snapshot: Snapshot, problem: Problem, now_us: int) -> Ruled:
             ruled = _with_row(ruled, np.where(about[_jobs(problem)], used, 0.0), max(0.0, standing.slack))
             held_by.append(share.rule.id)
     if adders.any():
-        imported, domestic = _amounts(snapshot, problem, Measure.DEVICE_HOURS)
+        imported, _ = _amounts(snapshot, problem, Measure.DEVICE_HOURS)
+        adders = _within_jobs(problem, adders, imported > 0)
         ruled = replace(ruled, rank=_ranked(problem, adders, imported > 0), adders=adders)
     return Ruled(ruled, first_row, tuple(held_by), adders, tuple(prices))
 
@@ -159,11 +164,9 @@ def _priced(
     rule, owner, n = share.rule, _jobs(problem), len(problem.number)
     coefficient = share_coefficients(*amounts, rule.target)
     looked_at = about[owner] & problem.open
-    best = np.zeros(n)
-    np.maximum.at(best, owner[looked_at], problem.rate[looked_at])
-    speed = problem.rate / np.maximum(best[owner], 1e-300)
+    speed = _speeds(problem)
     size = np.ones(n)
-    fastest = looked_at & (problem.rate >= best[owner])
+    fastest = speed >= 1.0
     np.maximum.at(size, owner[fastest], (amounts[0] + amounts[1])[fastest])
     cost = np.where(looked_at, coefficient / size[owner], 0.0)
     ptr = np.concatenate(([0], np.cumsum(np.bincount(owner[looked_at], minlength=n))))
@@ -173,12 +176,35 @@ def _priced(
     return price, price * cost
 
 
+def _speeds(problem: Problem) -> Real:
+    """float64[m]: rate over the job's best."""
+    owner = _jobs(problem)
+    best = np.zeros(len(problem.number))
+    np.maximum.at(best, owner, problem.rate)
+    found: Real = problem.rate / np.maximum(best[owner], 1e-300)
+    return found
+
+
+def _within_jobs(problem: Problem, adders: Real, imported: Flag) -> Real:
+    """float64[m], at least 0: what an option costs more than the job's cheapest, but never all that it is worth.
+
+    So a rule orders the options of a job and does not order jobs: one without a domestic option pays nothing, and no
+    device idles because every use of it costs more than it is worth.
+    """
+    owner, speed = _jobs(problem), _speeds(problem)
+    least = np.full(len(problem.number), np.inf)
+    np.minimum.at(least, owner[problem.open], adders[problem.open])
+    home = np.zeros(len(problem.number))
+    mine = problem.open & ~imported
+    np.maximum.at(home, owner[mine], speed[mine])
+    more = np.where(problem.open & (home[owner] > 0), adders - least[owner], 0.0)
+    return np.minimum(more, speed * (1.0 - LEAST_WORTH * home[owner]))
+
+
 def _ranked(problem: Problem, adders: Real, imported: Flag) -> Int:
     """int64[m]: the job's own order, but imported options that are worth less than its best domestic one come last."""
     owner = _jobs(problem)
-    best = np.zeros(len(problem.number))
-    np.maximum.at(best, owner[problem.open], problem.rate[problem.open])
-    value = np.round(problem.rate / np.maximum(best[owner], 1e-300) - adders, 9)
+    value = np.round(_speeds(problem) - adders, 9)
     home = np.full(len(problem.number), -np.inf)
     mine = problem.open & ~imported
     np.maximum.at(home, owner[mine], value[mine])

@@ -1,6 +1,7 @@
 """Rules at work: what they close, hold and price, in single cycles."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from scheduler.engine.explain import explain
@@ -223,11 +224,33 @@ def test_policies_that_weigh_options_are_told_what_rules_add_to_them():
     ruled = apply_rules(snapshot, plain, 0)
     assert not len(plain.adders)
     imported, domestic = ruled.problem.adders.tolist()
-    assert imported > 0 > domestic
+    assert imported > 0 == domestic
     speed = plain.rate / plain.rate.max()
     assert speed[0] - imported <= speed[1] - domestic, "at this price the job prefers the domestic option"
     assert ruled.problem.rank.tolist() == [1, 0]
     assert ruled.strict() is ruled.problem, "a price forbids nothing"
+
+
+def test_a_job_without_a_domestic_option_pays_no_price_and_none_costs_all_that_it_is_worth():
+    from scheduler.engine.problem import build, candidates
+    from scheduler.engine.ruled import apply_rules
+    from scheduler.engine.snapshot import take
+
+    at = table(MIXED, Rules(domestic_shares=(share(Mode.PRICE, 0.95),)))
+    at.submit(job("needy", *options(h200=8, ascend_910c=1)))
+    at.submit(job("only", *options(h200=8)))
+    at.submit(job("sizes", *options(h200=(4, 8))))
+    snapshot = take(at.state, 0)
+    who = candidates(snapshot, 0)
+    plain = build(snapshot, who, who.waiting, (), 0)
+    ruled = apply_rules(snapshot, plain, 0).problem
+    dear, cheap, only, *sizes = ruled.adders.tolist()
+    assert (cheap, only) == (0, 0) and dear > 0
+    assert sizes == [0, 0], "nor is it told to take fewer devices for longer"
+    speed = plain.rate / np.repeat(np.maximum.reduceat(plain.rate, plain.ptr[:-1]), np.diff(plain.ptr))
+    worth = speed - ruled.adders
+    assert (worth > 0).all()
+    assert worth[0] < worth[1], "but less than the job's own domestic option, however slow"
 
 
 def test_a_price_never_leaves_an_imported_device_idle_for_want_of_a_domestic_one():
