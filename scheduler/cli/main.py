@@ -30,9 +30,21 @@ app = typer.Typer(
 
 def _register() -> None:
     """Every verb by its module. The modules load nothing heavy until a verb runs."""
-    from scheduler.cli import acts, fleet, insight, jobs, planning, running, serving, submitting, tokens, validating
+    from scheduler.cli import (
+        acts,
+        fleet,
+        insight,
+        jobs,
+        planning,
+        quota,
+        running,
+        serving,
+        submitting,
+        tokens,
+        validating,
+    )
 
-    for module in (serving, submitting, planning, jobs, insight, running, acts, fleet, tokens, validating):
+    for module in (serving, submitting, planning, jobs, insight, running, acts, fleet, quota, tokens, validating):
         module.register(app)
 
 

@@ -7,7 +7,20 @@ from scheduler.cli.humanise import amount, duration, seconds_between, share, whe
 from scheduler.cli.output import Column
 from scheduler.cli.sentences import short
 
-__all__ = ["ATTEMPTS", "CELLS", "JOBS", "NODES", "OPTIONS", "POOLS", "QUOTAS", "asked", "bar", "held", "progress"]
+__all__ = [
+    "ATTEMPTS",
+    "CELLS",
+    "JOBS",
+    "NODES",
+    "OPTIONS",
+    "POOLS",
+    "QUOTAS",
+    "asked",
+    "bar",
+    "budget",
+    "held",
+    "progress",
+]
 
 Row = Mapping[str, Any]
 
@@ -33,6 +46,14 @@ def progress(job: Row) -> str:
     if found["total"]:
         return f"{amount(found['done'])}/{amount(found['total'])} {share(found['ratio'])}"
     return amount(found["done"]) if found["done"] else "-"
+
+
+def budget(found: Row | None) -> str:
+    """`120 of 5000 h`, of device- or compute-unit-hours, or of CNY; `-` without a budget."""
+    if found is None:
+        return "-"
+    unit = "CNY" if found["unit"] == "cny" else "h"
+    return f"{amount(found['used'])} of {amount(found['amount'])} {unit}"
 
 
 def bar(ratio: float | None, width: int = 12) -> str:
@@ -128,7 +149,13 @@ QUOTAS: Final[Sequence[Column]] = (
     Column("TENANT", lambda r: r["tenant"]),
     Column("RESOURCE", lambda r: r["resource"] or "-"),
     Column("NOMINAL", lambda r: str(r["nominal"]), right=True),
+    Column("ENTITLED", lambda r: str(r["entitled"]), right=True),
     Column("USED", lambda r: str(r["used"]), right=True),
+    Column("BORROWED", lambda r: str(r["borrowed"]), right=True),
+    Column("LENT", lambda r: str(r["lent"]), right=True),
+    Column("IDLE USE", lambda r: str(r["opportunistic"]), right=True, wide=True),
+    Column("CEILING", lambda r: "-" if r["ceiling"] is None else str(r["ceiling"]), right=True),
+    Column("BUDGET", lambda r: budget(r["budget"]), right=True),
     Column("FREE", lambda r: "-" if r["limit"] is None else str(max(0, r["limit"] - r["used"])), right=True),
     Column("USE", lambda r: share(r["used"] / r["limit"]) if r["limit"] else "-", right=True),
     Column("RUNNING", lambda r: str(r["running"]), right=True),

@@ -12,6 +12,7 @@ from scheduler.config.references import check_job_against
 from scheduler.config.rules import decode_rules, load_rules
 from scheduler.config.scenario import Scenario, decode_scenario, load_scenario
 from scheduler.config.shipped import load_catalog, shipped, shipped_names
+from scheduler.config.tenant_encode import encode_tenants
 from scheduler.config.tenants import decode_tenants, load_tenants
 from scheduler.config.workload import decode_workload, load_workload
 
@@ -29,6 +30,7 @@ __all__ = [
     "decode_workload",
     "dump_yaml",
     "encode",
+    "encode_tenants",
     "inline",
     "load_accelerators",
     "load_any",

@@ -10,11 +10,15 @@ from scheduler.model.accelerators import Catalog, Track
 from scheduler.model.tenants import Quota, Tenant
 from scheduler.model.units import WHOLE_DEVICE
 
-__all__ = ["check_tree", "quotas"]
+__all__ = ["COMPUTE_UNITS", "MONEY", "UNLIMITED_BORROWING", "check_tree", "quotas"]
+
+UNLIMITED_BORROWING: Final = MAX_AMOUNT
+"""What `borrowing_limit: unlimited` means: as much as others lend."""
 
 COMPUTE_UNITS: Final = "compute_units"
 MONEY: Final = "money"
 LIMITS: Final = ("nominal", "borrowing_limit", "lending_limit", "ceiling")
+PROMISES: Final = ("nominal", "borrowing_limit", "lending_limit")
 MAX_QUOTAS: Final = 256
 
 
@@ -55,12 +59,16 @@ def _quota(resource: str, cursor: Cursor) -> Quota:
     if not cursor.is_mapping:
         if resource == MONEY:
             raise cursor.expected("a mapping", "write {budget_cny: 100000, per: 30d}")
+        _no_promise(resource, cursor, f"write {{ceiling: {cursor.integer(0, MAX_AMOUNT)}}}")
         return Quota(resource=resource, nominal=cursor.integer(0, MAX_AMOUNT))
     if resource == MONEY:
         fields = cursor.fields("budget_cny", "per")
         return Quota(resource=MONEY, budget=fen(fields["budget_cny"]), budget_period_us=_period(fields))
     fields = cursor.fields(*LIMITS, "budget_hours", "per")
-    limits = {key: item.integer(0, MAX_AMOUNT) for key in LIMITS if (item := fields.get(key))}
+    limits = {key: _limit(key, item) for key in LIMITS if (item := fields.get(key))}
+    for key in PROMISES:
+        if key in limits:
+            _no_promise(resource, fields[key], "give it a ceiling or a budget")
     hours = fields.get("budget_hours")
     if fields.get("per") and hours is None:
         raise fields["per"].wrong("is a period without a budget", "give `budget_hours` too")
@@ -79,6 +87,17 @@ def _quota(resource: str, cursor: Cursor) -> Quota:
     return quota
 
 
+def _limit(key: str, item: Cursor) -> int:
+    if key == "borrowing_limit" and item.node.value == "unlimited":
+        return UNLIMITED_BORROWING
+    return item.integer(0, MAX_AMOUNT)
+
+
+def _no_promise(resource: str, place: Cursor, remedy: str) -> None:
+    if resource == COMPUTE_UNITS or resource.startswith("track:"):
+        raise place.wrong(f"`{resource}` is not promised in devices, and nobody borrows it", remedy)
+
+
 def _period(fields: Fields) -> int:
     us = duration(fields["per"])
     if us == 0:
@@ -86,14 +105,51 @@ def _period(fields: Fields) -> int:
     return us
 
 
-def check_tree(tenants: Sequence[Tenant], places: Mapping[str, Fields]) -> None:
+def check_tree(
+    tenants: Sequence[Tenant], places: Mapping[str, Fields], catalog: Catalog | None = None, *, part: bool = False
+) -> None:
     """What no tenant's entry can tell alone; each error stands at the entry that makes the contradiction."""
     ceilings: dict[tuple[str, str], tuple[int, str]] = {}
+    left: dict[tuple[str, str], int] = {}
     for tenant in tenants:
         for quota in tenant.quotas:
-            place = next(item for key, item in places[tenant.name]["quota"].pairs(MAX_QUOTAS) if key == quota.resource)
-            _check_lender(tenant, quota, tenants, place)
+            place = _place(places, tenant, quota.resource)
+            if not part:
+                _check_lender(tenant, quota, tenants, place)
             _check_ceiling(tenant, quota, ceilings, place)
+            _check_promise(tenant, quota, left, place)
+            if catalog is not None:
+                _check_family(tenant, quota, catalog, place)
+
+
+def _place(places: Mapping[str, Fields], tenant: Tenant, resource: str) -> Cursor:
+    return next(item for key, item in places[tenant.name]["quota"].pairs(MAX_QUOTAS) if key == resource)
+
+
+def _check_promise(tenant: Tenant, quota: Quota, left: dict[tuple[str, str], int], place: Cursor) -> None:
+    """Children are promised parts of what the nearest tenant above them was; `left` is what of it is not yet given."""
+    above = tenant.parent
+    while above and (above, quota.resource) not in left:
+        above = above.rpartition("/")[0]
+    if above and quota.nominal > left[above, quota.resource]:
+        rest = left[above, quota.resource]
+        problem = f"the nominal {quota.nominal} is more than the {rest} that `{above}` has left to give"
+        raise place.wrong(problem, f"lower it, or give `{above}` more")
+    if above:
+        left[above, quota.resource] -= quota.nominal
+    if quota.nominal or (quota.ceiling is None and quota.budget is None):
+        left[tenant.name, quota.resource] = quota.nominal
+
+
+def _check_family(tenant: Tenant, quota: Quota, catalog: Catalog, place: Cursor) -> None:
+    """A family holds a total above its members."""
+    chip = catalog.get(quota.resource)
+    whole = next((q for q in tenant.quotas if chip and q.resource == f"family:{chip.family}" and q.nominal), None)
+    if whole is not None and quota.nominal > whole.nominal:
+        problem = (
+            f"the nominal {quota.nominal} is above the {whole.nominal} of `{whole.resource}`, which holds them all"
+        )
+        raise place.wrong(problem, "lower it, or raise that of the family")
 
 
 def _check_lender(tenant: Tenant, quota: Quota, tenants: Sequence[Tenant], place: Cursor) -> None:

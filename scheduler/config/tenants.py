@@ -19,21 +19,22 @@ FIELDS = (
 )  # fmt: skip
 
 
-def load_tenants(path: str | Path, catalog: Catalog | None = None) -> Tenants:
-    """With a catalog, quotas on unknown accelerators and families are refused."""
-    return tenants_of(open_one(path, "tenants"), catalog)
+def load_tenants(path: str | Path, catalog: Catalog | None = None, *, part: bool = False) -> Tenants:
+    """With a catalog, quotas on unknown accelerators and families are refused. A `part` of a tree may borrow from
+    tenants that it does not list."""
+    return tenants_of(open_one(path, "tenants"), catalog, part=part)
 
 
-def decode_tenants(values: object, source: str, catalog: Catalog | None = None) -> Tenants:
-    return tenants_of(from_values(values, source, "tenants"), catalog)
+def decode_tenants(values: object, source: str, catalog: Catalog | None = None, *, part: bool = False) -> Tenants:
+    return tenants_of(from_values(values, source, "tenants"), catalog, part=part)
 
 
-def tenants_of(cursor: Cursor, catalog: Catalog | None) -> Tenants:
+def tenants_of(cursor: Cursor, catalog: Catalog | None, *, part: bool = False) -> Tenants:
     fields = cursor.fields("schema", "kind", "shortfall", "tenants")
     shortfall = fields.get("shortfall")
     entries = ordered([item.fields(*FIELDS) for item in fields["tenants"].items(MAX_TENANTS)])
     tenants = tuple(_tenant(path, entry, catalog) for path, entry in entries)
-    check_tree(tenants, dict(entries))
+    check_tree(tenants, dict(entries), catalog, part=part)
     return Tenants(tenants=tenants, shortfall=shortfall.enum(Shortfall) if shortfall else Shortfall.PROPORTIONAL)
 
 

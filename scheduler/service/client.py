@@ -94,6 +94,10 @@ class Client:
     def tenants(self) -> list[View]:
         return self._items(self._send("GET", "/v1/tenants"))
 
+    def change_tenants(self, tenants: Mapping[str, Any], *, dry_run: bool = False) -> View:
+        """Put a tenants file in force, or with `dry_run` only learn what would follow."""
+        return self._send("POST", "/v1/tenants", json=tenants, params={"dry_run": "true"} if dry_run else {})
+
     def rules(self) -> View:
         return self._send("GET", "/v1/rules")
 

@@ -1,22 +1,19 @@
-"""The fleet, the quota tree and the account of use as plain values, and the gauges of one scrape."""
+"""The fleet as plain values, and the gauges of one scrape."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
 from scheduler.model.accelerators import Track
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState
-from scheduler.model.units import US_PER_S
-from scheduler.quota import UNLIMITED, TenantTree
-from scheduler.quota.tree import COMPUTE_UNITS, family_resource
+from scheduler.quota.tree import COMPUTE_UNITS, MONEY
 from scheduler.service.metrics import Gauges, count_jobs
 
-__all__ = ["device_counts", "domestic_share", "fleet_view", "gauges", "tenants_view", "usage_view"]
+__all__ = ["device_counts", "domestic_share", "fleet_view", "gauges"]
 
 View = dict[str, Any]
 MAX_NODES_SHOWN = 2_000
@@ -150,89 +147,17 @@ def domestic_share(state: State) -> float:
     return domestic / total if total else 0.0
 
 
-def tenants_view(state: State, visible: Callable[[str], bool]) -> list[View]:
-    """Every tenant with its quota: the limit, what it and its children hold, and what is left."""
-    tree = state.tree
-    waiting: dict[str, int] = {}
-    running: dict[str, int] = {}
-    for number in state.active:
-        job = state.jobs[number]
-        counted = waiting if job.state is JobState.WAITING else running
-        counted[job.spec.tenant] = counted.get(job.spec.tenant, 0) + 1
-    found = []
-    for tenant in state.config.tenants.tenants:
-        if not visible(tenant.name):
-            continue
-        row = tree.index[tenant.name]
-        quotas = []
-        for quota in tenant.quotas:
-            column = _column(tree, quota.resource)
-            limit = None if column is None else int(tree.limit[row, column])
-            quotas.append(
-                {
-                    "resource": quota.resource,
-                    "nominal": quota.nominal,
-                    "limit": None if limit is None or limit >= UNLIMITED else limit,
-                    "used": 0 if column is None else int(state.ledger.used[row, column]),
-                    "ceiling": quota.ceiling,
-                }
-            )
-        found.append(
-            {
-                "name": tenant.name,
-                "parent": tenant.parent,
-                "weight": tenant.weight,
-                "waiting": waiting.get(tenant.name, 0),
-                "running": running.get(tenant.name, 0),
-                "quotas": quotas,
-            }
-        )
-    return found
-
-
-def _column(tree: TenantTree, resource: str) -> int | None:
-    """The resource's column; a family may be named without its prefix."""
-    return tree.resource_index.get(resource, tree.resource_index.get(family_resource(resource)))
-
-
-def usage_view(
-    state: State, by: Sequence[str], since_us: int, until_us: int, visible: Callable[[str], bool]
-) -> list[View]:
-    """Device-hours and compute-unit-hours held between two times, by tenant, user and accelerator."""
-    found: dict[tuple[str, ...], list[float]] = {}
-    for job in state.jobs:
-        if visible(job.spec.tenant):
-            _add_usage(found, job, by, since_us, until_us)
-    return [
-        {**dict(zip(by, key, strict=True)), "device_hours": round(device, 6), "compute_unit_hours": round(units, 6)}
-        for key, (device, units) in sorted(found.items())
-    ]
-
-
-def _add_usage(
-    found: dict[tuple[str, ...], list[float]], job: JobRecord, by: Sequence[str], since_us: int, until_us: int
-) -> None:
-    for attempt in job.attempts:
-        end_us = until_us if attempt.ended_us is None else min(attempt.ended_us, until_us)
-        hours = max(0, end_us - max(attempt.allocated_us, since_us)) / (3_600 * US_PER_S)
-        whole = sum(part.count for part in attempt.allocation.chosen)
-        for part in attempt.allocation.chosen:
-            about = {"tenant": job.spec.tenant, "user": job.actor.user, "accelerator": part.accelerator}
-            account = found.setdefault(tuple(about[name] for name in by), [0.0, 0.0])
-            account[0] += hours * part.count
-            # The charge was frozen for the whole allocation: roles share it by their devices.
-            account[1] += hours * attempt.allocation.charge / 1_000 * (part.count / whole if whole else 0.0)
-
-
 def gauges(state: State) -> Gauges:
     """Everything that one scrape shows, counted once."""
+    tree, ledger = state.tree, state.ledger
     quota: dict[tuple[str, str, str], int] = {}
-    for tenant in tenants_view(state, lambda _: True):
-        for row in tenant["quotas"]:
-            if row["resource"] in (COMPUTE_UNITS, "money"):
+    for number, tenant in enumerate(state.config.tenants.tenants, start=1):
+        for row in tenant.quotas:
+            column = tree.column_of(row.resource)
+            if row.resource in (COMPUTE_UNITS, MONEY):
                 continue  # not devices
-            quota[tenant["name"], row["resource"], "nominal"] = row["nominal"]
-            quota[tenant["name"], row["resource"], "used"] = row["used"]
+            quota[tenant.name, row.resource, "nominal"] = row.nominal
+            quota[tenant.name, row.resource, "used"] = 0 if column is None else int(ledger.used[number, column])
     reasons: dict[str, int] = {}
     for number in state.active:
         job = state.jobs[number]

@@ -1,10 +1,9 @@
-"""The API of everything but jobs: plans, the fleet, tenants, rules, use, events and the service itself."""
+"""The API of everything but jobs and tenants: plans, the fleet, rules, events and the service itself."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,13 +11,11 @@ from fastapi.responses import StreamingResponse
 from scheduler.engine import intake
 from scheduler.engine.image import encode
 from scheduler.engine.state import State
-from scheduler.errors import UsageError
 from scheduler.model.cluster import NodeState
 from scheduler.model.events import Actor
-from scheduler.model.units import US_PER_S
 from scheduler.service.desk import Body, Desk, allow, desk_of, find_job, identify
 from scheduler.service.feed import Entry, Listener
-from scheduler.service.fleet_views import fleet_view, tenants_view, usage_view
+from scheduler.service.fleet_views import fleet_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
 from scheduler.service.routes_jobs import job_of, with_tenant
@@ -39,16 +36,13 @@ __all__ = [
     "router",
     "rules",
     "shutdown",
-    "tenants",
     "uncordon",
-    "usage",
 ]
 
 router = APIRouter(prefix="/v1")
 open_router = APIRouter()
 
 KEEPALIVE_S: Final = 15.0
-BY: Final = ("tenant", "user", "accelerator")
 _JSON: Final = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 Caller = Annotated[Identity, Depends(allow(Permission.READ))]
@@ -113,42 +107,11 @@ def drain(desk: TheDesk, identity: Operator, node: str) -> View:
     return _set_node(desk, identity, node, NodeState.DRAINING)
 
 
-@router.get("/tenants")
-def tenants(desk: TheDesk, identity: Caller) -> dict[str, list[View]]:
-    """The tenants that the caller sees, with quota, use, and counts of jobs."""
-    return {"items": desk.loop.ask(lambda state: tenants_view(state, lambda name: sees(identity, name)))}
-
-
 @router.get("/rules")
 def rules(desk: TheDesk, identity: Caller) -> View:
     """Lots, shares, eligibility and prices, each with how it stands, and every alarm."""
     now_us = desk.clock.now_us()
     return desk.loop.ask(lambda state: rules_view(state, now_us))
-
-
-@router.get("/usage")
-def usage(
-    desk: TheDesk, identity: Caller, by: str = "tenant", since: Annotated[str, Query(alias="from")] = "",
-    until: Annotated[str, Query(alias="to")] = "",
-) -> dict[str, Any]:  # fmt: skip
-    """Device-hours and compute-unit-hours held between two ISO times (default: all, and now)."""
-    names = tuple(name for name in by.split(",") if name)
-    if not names or any(name not in BY for name in names) or len(set(names)) != len(names):
-        raise UsageError(f"cannot account by {by[:60]!r}", f"use some of {','.join(BY)}")
-    now_us = desk.clock.now_us()
-    span = (_time(since, 0), _time(until, now_us))
-    visible: Callable[[str], bool] = lambda name: sees(identity, name)  # noqa: E731
-    return {"by": list(names), "items": desk.loop.ask(lambda state: usage_view(state, names, *span, visible))}
-
-
-def _time(text: str, default_us: int) -> int:
-    if not text:
-        return default_us
-    try:
-        # a plus sign in a query string arrives as a space
-        return round(datetime.fromisoformat(text.replace(" ", "+")).timestamp() * US_PER_S)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text[:40]!r} is not an ISO time", "write it like 2026-05-01T00:00:00Z") from error
 
 
 @router.get("/events", response_class=StreamingResponse)
