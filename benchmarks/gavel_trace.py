@@ -110,12 +110,10 @@ def workload_of(given: argparse.Namespace, seed: int) -> Workload:
 
 
 def configured(given: argparse.Namespace, name: str) -> Configured:
-    """Whatever is decided happens at once: no minimum run, no storm guard, no notice."""
+    """Whatever is decided happens at once: no minimum run, no storm guard. Notice costs nothing: there is nothing to save."""
     catalog = load_catalog()
-    patience = {"min_run_us": 0, "notice_min_us": 0, "notice_max_us": 0, "max_preemptions_per_cycle": 1_000_000}
+    patience = {"min_run_us": 0, "max_preemptions_per_cycle": 1_000_000}
     settings = {**patience, **json.loads(given.settings)}
-    if "round_us" in Policy.__struct_fields__ and given.round_s:
-        settings.setdefault("round_us", to_us(given.round_s))
     cluster = cluster_of(parse_counts(given.cluster), catalog, given.devices_per_node)
     return Configured(catalog, cluster, Tenants(tenants=(Tenant(name=TENANT),)), Rules(), Policy(name=name, **settings))
 

@@ -74,10 +74,8 @@ def by_gavel(workload: Workload, round_s: float) -> dict[str, Any]:
 
 def by_policy(workload: Workload, name: str, given: argparse.Namespace) -> dict[str, Any]:
     catalog = load_catalog()
-    patience = {"min_run_us": 0, "notice_min_us": 0, "notice_max_us": 0, "max_preemptions_per_cycle": 1_000_000}
+    patience = {"min_run_us": 0, "max_preemptions_per_cycle": 1_000_000}
     settings = {**patience, **json.loads(given.settings)}
-    if "round_us" in Policy.__struct_fields__ and given.round_s:
-        settings.setdefault("round_us", to_us(given.round_s))
     cluster = cluster_of(DEVICES, catalog, PER_NODE)
     tenants = Tenants(tenants=(Tenant(name=TENANT),))
     config = Configured(catalog, cluster, tenants, Rules(), Policy(name=name, **settings))
