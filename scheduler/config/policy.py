@@ -9,7 +9,8 @@ from scheduler.model.policy import Policy
 
 __all__ = ["decode_policy", "load_policy", "policy_of"]
 
-TIMES = ("min_run", "notice_min", "notice_max", "start_timeout", "stop_grace", "suspect_after")
+TIMES = ("min_run", "notice_min", "notice_max", "start_timeout", "stop_grace", "suspect_after",
+         "tau", "horizon", "round", "starve_after")  # fmt: skip
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -24,13 +25,15 @@ def policy_of(cursor: Cursor) -> Policy:
     """The names of policies and placements are checked where they are known: by those who look them up."""
     fields = cursor.fields(
         "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle",
-        "opportunistic_charge", "usage_half_life",
+        "opportunistic_charge", "usage_half_life", "a", "q", "gap",
     )  # fmt: skip
     base = Policy()
     times = {f"{key}_us": duration(item) for key in TIMES if (item := fields.get(key))}
     placement, preemption = fields.get("placement"), fields.get("preemption")
     gain, most = fields.get("resize_gain"), fields.get("max_preemptions_per_cycle")
     charge, half_life = fields.get("opportunistic_charge"), fields.get("usage_half_life")
+    weights = {key: item.number(0, 10) for key in ("a", "q") if (item := fields.get(key))}
+    gap = fields.get("gap")
     made = Policy(
         name=name(fields["name"]),
         placement=name(placement) if placement else base.placement,
@@ -39,8 +42,13 @@ def policy_of(cursor: Cursor) -> Policy:
         max_preemptions_per_cycle=most.integer(0, 1_000_000) if most else base.max_preemptions_per_cycle,
         opportunistic_charge=charge.number(0, 1) if charge else base.opportunistic_charge,
         usage_half_life_us=duration(half_life) if half_life else base.usage_half_life_us,
+        gap=gap.number(1e-6, 1) if gap else base.gap,
+        **weights,
         **times,
     )
+    for key in ("tau", "horizon", "starve_after"):
+        if key in fields and times[f"{key}_us"] <= 0:
+            raise fields[key].wrong("must be longer than zero")
     if made.usage_half_life_us <= 0:
         raise fields["usage_half_life"].wrong("must be longer than zero")
     if made.notice_min_us > made.notice_max_us:

@@ -36,6 +36,21 @@ _JOB_COLUMNS = {
     "count": np.int64,
     "current": np.int64,  # option held, counted from `first`, or NONE
     "reason": np.int64,  # key of the reason last given, see engine.reasons
+    "tenant": np.int64,  # in the numbering of the tree
+    "service": np.bool_,
+    "moves": np.int8,  # how far a running job may go: see engine.progress
+    "prefer": np.int8,  # place in model.jobs.Prefer
+    "deadline_us": np.int64,  # FOREVER_US: none
+    "amount": np.float64,  # of work declared, infinite where unknown
+    "done": np.float64,  # of it, when last told
+    "saved": np.float64,
+    "seen_us": np.int64,  # when `done` was true
+    "pace": np.float64,  # units per second of the running attempt, 0 while none runs
+    "declared": np.bool_,  # says what its checkpoints cost
+    "overhead_us": np.int64,  # of saving and restarting
+    "save_us": np.int64,
+    "attained_s": np.float64,  # device-seconds of attempts that have ended
+    "held_us": np.int64,  # since when it holds devices, FOREVER_US while it holds none
 }
 _OPTION_COLUMNS = {
     "rate": np.float64,
@@ -43,6 +58,9 @@ _OPTION_COLUMNS = {
     "kind": np.int64,  # accelerator of the first role, in the numbering of the fleet
     "devices": np.int64,  # of the first role
     "after_us": np.int64,
+    "absolute": np.bool_,  # the rate is in the job's own unit of work, not only a ratio
+    "mix": np.int64,  # equal for options on the same accelerators, role by role
+    "family": np.int64,  # equal for options on the same families
     "allowed": np.bool_,  # False: the job has progress elsewhere and may not move here
     "use_first": np.int64,
     "use_count": np.int64,
@@ -87,6 +105,7 @@ class Columns:
         self.options = _Table(_OPTION_COLUMNS)
         self.uses = _Table(_USE_COLUMNS)
         self.dead = 0
+        self._mixes: dict[tuple[str, ...], int] = {}
 
     def job(self, name: str) -> NDArray[Any]:
         return self.jobs.array[name][: self.jobs.size]
@@ -94,8 +113,13 @@ class Columns:
     def option(self, name: str) -> NDArray[Any]:
         return self.options.array[name][: self.options.size]
 
-    def lay(self, number: int, rows: Sequence[OptionRow], kinds: Mapping[str, int]) -> None:
-        """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators."""
+    def lay(
+        self, number: int, rows: Sequence[OptionRow], kinds: Mapping[str, int], families: Mapping[str, str] | None = None
+    ) -> None:
+        """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators, `families`
+        names the family of each."""
+        mixes = [tuple(chosen.accelerator for chosen in row.option.chosen) for row in rows]
+        kin = [tuple((families or {}).get(name, name) for name in mix) for mix in mixes]
         first_roles = [row.option.chosen[0] for row in rows]
         uses = [pair for row in rows for pair in row.uses]
         first_use = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
@@ -106,6 +130,9 @@ class Columns:
             kind=[kinds[chosen.accelerator] for chosen in first_roles],
             devices=[chosen.count for chosen in first_roles],
             after_us=[row.option.after_wait_us for row in rows],
+            absolute=[row.option.rate.absolute for row in rows],
+            mix=[self._mixes.setdefault(mix, len(self._mixes)) for mix in mixes],
+            family=[self._mixes.setdefault(names, len(self._mixes)) for names in kin],
             allowed=[True] * len(rows),
             use_first=(first_use + np.cumsum(counts) - counts).tolist(),
             use_count=counts.tolist(),

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.engine.deadlines import overdue
-from scheduler.engine.problem import Candidates, build, candidates
+from scheduler.engine.problem import CARRY, Candidates, build, candidates
 from scheduler.engine.reasons import key_of
 from scheduler.engine.ruled import Ruled, apply_rules
 from scheduler.engine.seating import Seating
@@ -51,7 +51,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         masked |= homeless
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
-    chosen_stops = seating.stops(problem, choice)
+    chosen_stops = seating.stops()
     return Plan(
         version=snapshot.version,
         now_us=now_us,
@@ -129,7 +129,8 @@ def _notice(snapshot: Snapshot, number: int, longest_us: int) -> int:
 def _prices(snapshot: Snapshot, ruled: Ruled, choice: Choice) -> tuple[tuple[str, float], ...]:
     """By name: of rows, and the multipliers of rules as `rule:<id>`."""
     rows = ((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items()) if row < ruled.first_row)
-    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices))
+    carry = ((CARRY + name, value) for name, value in sorted(choice.carry.items()))
+    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices), *carry)
 
 
 def _reasons(

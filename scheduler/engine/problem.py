@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 from scheduler.engine.claiming import claims_of
 from scheduler.engine.columns import CLASSES, NONE
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.weighed import may_move, weighed
 from scheduler.model.allocations import Grant
 from scheduler.model.jobs import DependsOn
 from scheduler.model.lifecycle import TERMINAL, JobState
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
+from scheduler.policies import WALKS
 from scheduler.policies.problem import Problem
 
-__all__ = ["Candidates", "build", "candidates", "dependency_broken"]
+__all__ = ["CARRY", "Candidates", "build", "candidates", "dependency_broken"]
 
 PRODUCTION = CLASSES.index(JobClass.PRODUCTION)
+
+CARRY = "carry:"
+"""Begins the names under which prices keep what a policy leaves for its next choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,9 @@ def build(
     opens_us = columns.option("after_us")[gathered.option] + np.repeat(
         columns.job("submitted_us")[numbers], np.diff(gathered.ptr)
     )
+    current = np.where(held == NONE, NONE, gathered.ptr[:-1] + held)
     is_open = columns.option("allowed")[gathered.option] & (opens_us <= now_us)
+    is_open &= may_move(snapshot, numbers, gathered, current)
     place = {int(n): i for i, n in enumerate(numbers.tolist())} if masked else {}
     for number, position in masked:
         is_open[gathered.ptr[place[number]] + position] = False
@@ -123,7 +130,6 @@ def build(
     job_class = columns.job("job_class")[numbers].astype(np.int64)
     elastic = columns.job("elastic")[numbers]
     displaceable = seasoned & (job_class != PRODUCTION) & policy.preemption
-    current = np.where(held == NONE, NONE, gathered.ptr[:-1] + held)
     pinned = (held != NONE) & ~displaceable & ~(elastic & seasoned)
     rank = columns.option("rank")[gathered.option]
     return Problem(
@@ -146,9 +152,21 @@ def build(
         available=_available(snapshot, who),
         capacity_rows=snapshot.rows.capacity_rows,
         resize_gain=policy.resize_gain,
-        prices={},
+        prices=_prices(snapshot),
+        settings=policy,
+        carried={name[len(CARRY) :]: value for name, value in snapshot.prices if name.startswith(CARRY)},
+        **({} if policy.name in WALKS else weighed(snapshot, numbers, gathered, current, now_us)),
         claim=claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank),
     )
+
+
+def _prices(snapshot: Snapshot) -> dict[int, float]:
+    """By row, from the names under which they were carried over."""
+    if not snapshot.prices:
+        return {}
+    rows = snapshot.rows
+    known = {rows.name(row): row for row in range(rows.capacity_rows + len(rows.limit))}
+    return {known[name]: price for name, price in snapshot.prices if name in known}
 
 
 def _available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.engine.asking import recent_demands
 from scheduler.engine.leaving import Leaving
@@ -36,6 +37,7 @@ class Seating:
         self.soon = Statement(snapshot.room, snapshot.ledger, shut)
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
+        self.moving: set[int] = set()
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
         placement, seed = snapshot.config.policy.placement, snapshot.version
         self._strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
@@ -46,20 +48,23 @@ class Seating:
     def seat(self, problem: Problem, choice: Choice) -> set[tuple[int, int]]:
         """Place every waiting job that was given an option; returns the (number, option position) that found no room.
 
-        Jobs that the policy displaced leave only if a place needs what they hold.
+        Jobs that the policy displaced leave only if a place needs what they hold; those that it moves, only for a place
+        that will be there.
         """
-        resized = self._resized(problem, choice)
-        for index in resized:
-            self._release(int(problem.number[index]))
+        for number in problem.number[self._changing(problem, choice)].tolist():
+            self._release(number)
         leaving = Leaving(self.snapshot, problem, choice, self.now_us)
         homeless: set[tuple[int, int]] = set()
         for index in choice.order.tolist():
-            if problem.current[index] != NONE or choice.option[index] == NONE:
+            if choice.option[index] in (NONE, problem.current[index]):
                 continue
             number = int(problem.number[index])
             position = int(choice.option[index] - problem.ptr[index])
-            if not self._place(number, position, leaving.before(int(problem.right[index]))):
-                homeless.add((number, position))
+            found = self._place(number, position, leaving.before(int(problem.right[index])))
+            if problem.current[index] == NONE:
+                homeless |= set() if found else {(number, position)}
+            elif not found and not self._spare(number):  # it would have stayed, but its place is taken already
+                self.moving.add(number)
         return homeless
 
     def seat_greedily(self, problem: Problem, numbers: set[int]) -> None:
@@ -71,11 +76,10 @@ class Seating:
                 if problem.open[option] and self._place(int(problem.number[index]), position, []):
                     break
 
-    def stops(self, problem: Problem, choice: Choice) -> tuple[PlannedStop, ...]:
-        """Who is told to leave: victims for others, and elastic jobs that change their size."""
+    def stops(self) -> tuple[PlannedStop, ...]:
+        """Who is told to leave: victims for others, and jobs that change their devices or their size."""
         found = {v: self._stop(v, StopCause.PREEMPT, for_job) for v, for_job in self.victims.items()}
-        for index in self._resized(problem, choice):
-            number = int(problem.number[index])
+        for number in self.moving:
             found.setdefault(number, self._stop(number, StopCause.RESIZE, -1))
         return tuple(found[number] for number in sorted(found))
 
@@ -84,9 +88,11 @@ class Seating:
         return PlannedStop(number, cause, self.now_us + notice_us(job, self.snapshot.config.policy), for_job)
 
     @staticmethod
-    def _resized(problem: Problem, choice: Choice) -> list[int]:
-        changed = (problem.current != NONE) & (choice.option != NONE) & (choice.option != problem.current)
-        return [int(index) for index in np.flatnonzero(changed)]
+    def _changing(problem: Problem, choice: Choice) -> NDArray[np.bool_]:
+        """bool[n]: jobs that hold an option and were given another."""
+        found: NDArray[np.bool_] = problem.current != NONE
+        found &= (choice.option != NONE) & (choice.option != problem.current)
+        return found
 
     def _place(self, number: int, position: int, leaving: Iterable[int]) -> bool:
         job = self.snapshot.jobs[number]
@@ -95,7 +101,7 @@ class Seating:
         allocation = self._fit_soon(job, row)
         needed: list[int] = []
         for victim in self._in_the_way(row, leaving) if allocation is None else ():
-            if self.victims and len(self.victims) + len(needed) >= self._budget:
+            if self.victims and len(self.victims) + len(self.moving) + len(needed) >= self._budget:
                 break
             self._release(victim)
             needed.append(victim)
@@ -109,14 +115,16 @@ class Seating:
         return True
 
     def _settle(self, job: JobRecord, allocation: Allocation, needed: list[int]) -> None:
-        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now."""
+        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now; one that
+        runs has to stop first."""
         tenant, user = self._payer(job)
         self.soon.take(tenant, user, allocation)
         for victim in needed:
             if not self._spare(victim):
                 self.victims[victim] = job.number
-        free_now = self._is_free_now(job, allocation)
-        if free_now:
+        if job.attempt is not None:
+            self.moving.add(job.number)
+        elif self._is_free_now(job, allocation):
             self.now.take(tenant, user, allocation)
             self.starts.append(PlannedStart(job.number, allocation))
         else:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from scheduler.engine.ending import after_end
 from scheduler.engine.launch import release_command, start_command, stop_command
+from scheduler.engine.progress import note_progress
 from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
@@ -267,6 +268,7 @@ def _progressed(state: State, event: AttemptProgressed, time_us: int) -> Command
     attempt.saved = max(attempt.saved, min(float(event.saved), attempt.done))
     attempt.rate = float(event.rate)
     attempt.overruns = event.overruns
+    note_progress(state.columns, job)
     if event.loss is not None:
         attempt.loss = event.loss
         attempt.first_loss = event.loss if attempt.first_loss is None else attempt.first_loss

@@ -20,6 +20,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     stop_grace_us: int = 60 * US_PER_S  # past the notice, before the attempt counts as lost
     suspect_after_us: int = 30 * US_PER_S  # an executor silent for this long makes its cell's nodes suspect
     resize_gain: float = 0.1  # an elastic job grows only for a rate that is higher by this share
-    max_preemptions_per_cycle: int = 32  # the storm guard
+    max_preemptions_per_cycle: int = 32  # the storm guard; alone in its cycle, one gang may need more
+    a: float | None = None  # balanced: a job weighs time left to the power of -a; None: what the policy says itself
+    tau_us: int | None = None  # balanced: a job weighs (1 + age / tau) to the power of q
+    q: float | None = None
+    horizon_us: int = 300 * US_PER_S  # over which a move has to pay for itself; longer for jobs whose moves cost more
+    round_us: int = 0  # policies that weigh jobs move them only once in each; 0: after every event
+    starve_after_us: int = 7 * 86_400 * US_PER_S  # past this age devices are kept free for a job that waits
+    gap: float = 1e-3  # proven distance from the optimum at which the search ends
     opportunistic_charge: float = 0.5  # of the price and the compute units of what opportunistic jobs hold
-    usage_half_life_us: int = 7 * 86_400 * US_PER_S  # after which past use weighs half in the order among borrowers; alone in its cycle, one gang may need more
+    usage_half_life_us: int = 7 * 86_400 * US_PER_S  # after which past use weighs half in the order among borrowers

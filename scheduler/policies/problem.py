@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.model.policy import Policy as Settings
+
 __all__ = ["Choice", "NONE", "Policy", "Problem"]
 
 NONE = -1
@@ -19,12 +21,22 @@ Real = NDArray[np.float64]
 Flag = NDArray[np.bool_]
 
 
+def _no_ints() -> Int:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _no_reals() -> Real:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One cycle's problem. Live jobs (with a current option) and waiting ones stand side by side.
 
     `pinned` jobs keep their current option. `displaceable` ones may lose it to a job that goes first. `elastic` ones
     may change their count within the accelerator and cell of the current option, once `resizable`.
+
+    The fields from `left_s` on weigh jobs and options; policies that walk in an order are not given them.
 
     `adders` is what rules add to the cost of waiting jobs' options, as a part of the job's own best speed: an option of
     speed s (its rate over the job's best) is worth s minus its adder. `rank` has it in already.
@@ -52,6 +64,20 @@ class Problem:
     prices: Mapping[int, float]  # by row, of the last cycle
     claim: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [n] `quota.Claim`; empty: by class
     adders: Real = field(default_factory=lambda: np.zeros(0))  # [m] price of rules, see below; empty: none
+    left_s: Real = field(default_factory=_no_reals)  # [n] seconds of work on its best option; infinite: unknown
+    attained_s: Real = field(default_factory=_no_reals)  # [n] device-seconds received so far
+    age_s: Real = field(default_factory=_no_reals)  # [n] since submission
+    move_s: Real = field(default_factory=_no_reals)  # [n] lost if the running attempt stops now; 0 if it holds nothing
+    deadline_s: Real = field(default_factory=_no_reals)  # [n] from now; infinite: none
+    h20: Real = field(default_factory=_no_reals)  # [m] H20-equivalents
+    cost: Real = field(default_factory=_no_reals)  # [m] fen per hour; compute units where no price is known
+    tenant: Int = field(default_factory=_no_ints)  # [n]
+    tenant_parent: Int = field(default_factory=_no_ints)  # [t] NONE for the root
+    tenant_weight: Real = field(default_factory=_no_reals)  # [t]
+    service: Flag = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))  # [n]
+    prefer: Int = field(default_factory=_no_ints)  # [n] place in `model.jobs.Prefer`
+    settings: Settings = Settings()  # the operator's
+    carried: Mapping[str, float] = field(default_factory=dict)  # what the last choice left for this one
 
     @property
     def right(self) -> Int:
@@ -64,13 +90,14 @@ class Choice:
     """`option` is int64[n], NONE for no option; `order` the sequence in which waiting jobs are to be placed.
 
     `blocked_by` is int64[n]: for a job without an option the row that stood in the way of its best open one, NONE where
-    it was not looked at because an earlier job has first claim.
+    it was not looked at because an earlier job has first claim. `carry` is `carried` of the next cycle.
     """
 
     option: Int
     order: Int
     blocked_by: Int
     prices: Mapping[int, float]
+    carry: Mapping[str, float] = field(default_factory=dict)
 
 
 Policy = Callable[[Problem], Choice]

@@ -3,12 +3,29 @@
 from collections.abc import Mapping
 from typing import Final
 
+from scheduler.policies.balanced import balanced
+from scheduler.policies.cost import cost
+from scheduler.policies.deadline import deadline
+from scheduler.policies.fifo import fifo
+from scheduler.policies.las import las
 from scheduler.policies.order_based import fifo_best_type, priority
 from scheduler.policies.problem import Policy
+from scheduler.policies.srpt import srpt
+from scheduler.policies.throughput import throughput
 
-__all__ = ["POLICIES"]
+__all__ = ["POLICIES", "WALKS"]
 
 POLICIES: Final[Mapping[str, Policy]] = {
+    "balanced": balanced,
     "fifo-best-type": fifo_best_type,
     "priority": priority,
+    "fifo": fifo,
+    "srpt": srpt,
+    "las": las,
+    "throughput": throughput,
+    "cost": cost,
+    "deadline": deadline,
 }
+
+WALKS: Final = frozenset({"fifo", "fifo-best-type", "priority"})
+"""Policies that walk the jobs in an order: they need no weights, and get none."""

@@ -1,0 +1,144 @@
+"""Policies that price: given what each option is worth, the best assignment tier by tier, lower tiers on what is left.
+
+Tiers are lexicographic: the better right first, within one right services before work that ends, then jobs that have
+waited past the bound. Prices of a row are those of the last tier that had to pay for it, and warm-start the next cycle.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scheduler.policies.assignment import Assignment, solve
+from scheduler.policies.holding import Hold, overdue, reserve, reserved_rows
+from scheduler.policies.problem import NONE, Choice, Flag, Int, Problem, Real
+from scheduler.policies.worth import job_of, settled
+
+__all__ = ["entries_of", "priced"]
+
+
+def priced(problem: Problem, utility: Real, before: Flag | None = None) -> Choice:
+    """The choice of the highest total `utility`, float64[m], within the rows; options worth 0 or less are not taken.
+
+    Jobs where `before`, bool[n], holds form a tier of their own ahead of the others of the same right.
+    """
+    return _Pricing(problem, settled(problem, utility)).over(before)
+
+
+class _Pricing:
+    def __init__(self, problem: Problem, utility: Real) -> None:
+        self.problem = problem
+        self.owner = job_of(problem)
+        held = np.zeros(len(utility), dtype=np.bool_)
+        held[problem.current[problem.current != NONE]] = True
+        self.utility = np.where(problem.open | held, utility, -np.inf)
+        self.option = np.where(problem.pinned, problem.current, NONE)
+        self.left = problem.available.copy()
+        self.prices = np.zeros(len(problem.available))
+        self.rank = np.zeros(len(problem.number), dtype=np.int64)
+        self.warm = np.zeros(len(problem.available))
+        for row, price in problem.prices.items():
+            if row < len(self.warm):
+                self.warm[row] = price
+        self._take(np.flatnonzero(problem.pinned))
+
+    def over(self, before: Flag | None) -> Choice:
+        problem = self.problem
+        free = ~problem.pinned & (np.diff(problem.ptr) > 0)
+        late = overdue(problem) & free
+        first = np.zeros(len(free), dtype=np.bool_) if before is None else before
+        key = ((problem.right * 2 + ~problem.service) * 2 + ~late) * 2 + ~first
+        holds: list[Hold] = []
+        for place, jobs in enumerate(_tiers(key, free)):
+            self.rank[jobs] = place
+            self._solve(jobs, holds)
+            if late[jobs[0]] and len(holds) == 0:
+                waiting = jobs[(self.option[jobs] == NONE) & (problem.current[jobs] == NONE)]
+                holds = reserve(problem, waiting, self.left, self.option)
+        return Choice(self.option, self._order(), self._blocked_by(), self._told())
+
+    def _solve(self, jobs: Int, holds: list[Hold]) -> None:
+        problem = self.problem
+        ptr, option = _spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
+        keep = self.utility[option] > 0
+        option = option[keep]
+        ptr = np.concatenate(([0], np.cumsum(keep)))[ptr]
+        use_ptr, use_row, use_amount = entries_of(problem, option)
+        available = np.maximum(self.left, 0)
+        if holds:
+            use_ptr, use_row, use_amount, available = reserved_rows(
+                problem, holds, self.owner[option], option, (use_ptr, use_row, use_amount, available)
+            )
+        rows, use_row = np.unique(use_row, return_inverse=True)
+        warm = np.zeros(len(available))
+        warm[: len(self.warm)] = self.warm
+        place = np.full(len(self.utility) + 1, NONE)
+        place[option] = np.arange(len(option))
+        held = problem.current[jobs]
+        found = solve(
+            Assignment(ptr, self.utility[option], use_ptr, use_row, use_amount, available[rows]),
+            warm_prices=warm[rows],
+            warm_option=np.where(held == NONE, NONE, place[held]),
+            gap=problem.settings.gap,
+        )
+        chosen = found.option != NONE
+        self.option[jobs[chosen]] = option[found.option[chosen]]
+        real = rows < len(self.prices)
+        self.prices[rows[real]] = np.maximum(found.prices[real], self.prices[rows[real]])
+        self._take(jobs[chosen])
+
+    def _take(self, jobs: Int) -> None:
+        _, row, amount = entries_of(self.problem, self.option[jobs])
+        self.left -= np.bincount(row, weights=amount, minlength=len(self.left)).astype(np.int64)
+
+    def _order(self) -> Int:
+        """By tier, then what a device of the chosen option gains beyond nothing, then by arrival."""
+        gains = np.zeros(len(self.option))
+        has = self.option != NONE
+        gains[has] = self.utility[self.option[has]]
+        return np.lexsort((self.problem.number, -gains, self.rank))
+
+    def _blocked_by(self) -> Int:
+        """For a job without an option, the dearest row of the option that it would lose least by paying for."""
+        problem = self.problem
+        found = np.full(len(self.option), NONE, dtype=np.int64)
+        jobs = np.flatnonzero((self.option == NONE) & (np.diff(problem.ptr) > 0))
+        ptr, option = _spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
+        if not len(option):
+            return found
+        use_ptr, row, amount = entries_of(problem, option)
+        user = np.repeat(np.arange(len(option)), np.diff(use_ptr))
+        pays = np.bincount(user, weights=self.prices[row] * amount, minlength=len(option))
+        net = np.where(np.isfinite(self.utility[option]), self.utility[option] - pays, -np.inf)
+        owner = np.repeat(np.arange(len(jobs)), np.diff(ptr))
+        best = np.lexsort((option, -net, owner))[ptr[:-1]]
+        open_jobs = np.isfinite(net[best])
+        entry_first, entry_count = use_ptr[best], np.diff(use_ptr)[best]
+        spans, entry = _spans(entry_first, entry_count)
+        job = np.repeat(np.arange(len(jobs)), entry_count)
+        short = amount[entry] > self.left[row[entry]]
+        limit = row[entry] >= problem.capacity_rows
+        worst = np.lexsort((row[entry], -(self.prices[row[entry]] * amount[entry]), ~(short & limit), ~short, job))
+        has = open_jobs & (entry_count > 0)
+        found[jobs[has]] = row[entry][worst[spans[:-1][has]]]
+        return found
+
+    def _told(self) -> dict[int, float]:
+        return {int(row): float(self.prices[row]) for row in np.flatnonzero(self.prices > 0)}
+
+
+def _tiers(key: Int, free: Flag) -> Iterator[Int]:
+    """Jobs that are free to choose, grouped by key, the smallest first; ascending within a group."""
+    for value in np.unique(key[free]).tolist():
+        yield np.flatnonzero(free & (key == value))
+
+
+def entries_of(problem: Problem, option: Int) -> tuple[Int, Int, Int]:
+    """Offsets, rows and amounts of what each of `option` takes, in compressed rows."""
+    ptr, entry = _spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
+    return ptr, problem.use_row[entry], problem.use_amount[entry]
+
+
+def _spans(first: Int, count: Int) -> tuple[Int, Int]:
+    """Offsets, and the concatenation of the ranges first[i]:first[i] + count[i]."""
+    ptr = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
+    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1], dtype=np.int64)
