@@ -21,7 +21,7 @@ from scheduler.quota.domestic_share import ShareStanding, barrier_price, least_p
 __all__ = ["Ruled", "apply_rules"]
 
 LEAST_WORTH: Final = 0.02
-"""The dearest imported option keeps this part of the worth of the job's best domestic one: the last choice, not none."""
+"""The dearest imported option keeps this part of the worth of the best domestic one: the last choice, not none."""
 
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]

@@ -1,8 +1,7 @@
 """From file names to the configuration in force: short names mean shipped files, anything else is a path."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +18,6 @@ from scheduler.placement import STRATEGIES
 from scheduler.policies import POLICIES
 
 __all__ = ["DEFAULT_TENANT", "Sources", "configured", "file_of"]
-
-T = TypeVar("T")
 
 DEFAULT_TENANT: Final = "default"
 """The only tenant where no file lists any, and the one of jobs that name none."""
@@ -58,13 +55,9 @@ def configured(sources: Sources) -> Configured:
         catalog=catalog,
         cluster=cluster,
         tenants=_tenants(sources, cluster, catalog),
-        rules=_loaded("rules", sources.rules, load_rules) or Rules(),
+        rules=load_rules(file_of("rules", sources.rules), catalog) if sources.rules else Rules(),
         policy=_policy(sources, cluster),
     )
-
-
-def _loaded(kind: str, name: str, load: Callable[[Path], T]) -> T | None:
-    return load(file_of(kind, name)) if name else None
 
 
 def _tenants(sources: Sources, cluster: Cluster, catalog: Catalog) -> Tenants:

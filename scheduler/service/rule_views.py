@@ -11,7 +11,7 @@ from scheduler.model.cluster import NodeState
 from scheduler.model.rules import ShareBasis
 from scheduler.quota.domestic_share import ShareStanding
 from scheduler.quota.eligibility import violated
-from scheduler.quota.installed import installed_share
+from scheduler.quota.installed import deliveries, installed_share
 from scheduler.quota.lots import standings
 from scheduler.service.feed import iso
 from scheduler.service.fleet_views import domestic_share
@@ -100,6 +100,10 @@ def _installed(state: State) -> dict[str, View]:
                 "imported": standing.imported,
                 "domestic": standing.domestic,
                 "room": standing.room,
+                "deliveries": [
+                    {"lot": d.lot, "expected": iso(d.expected_us), "count": d.count, "share": _rounded(d.share)}
+                    for d in deliveries(rule, rules, state.book.groups, state.config.catalog)
+                ],
                 "alarms": list(standing.alarms),
             }
     return found

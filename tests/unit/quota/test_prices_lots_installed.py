@@ -22,7 +22,7 @@ from scheduler.model.rules import (
     Use,
 )
 from scheduler.quota.eligibility import ineligible, violated
-from scheduler.quota.installed import entering_refused, installed_share, worth
+from scheduler.quota.installed import deliveries, entering_refused, installed_share, worth
 from scheduler.quota.lots import closed_groups, excluded_groups, standings
 from scheduler.quota.prices import PriceBook
 from tests.support.builders import A910C, H20, H200, figure
@@ -234,3 +234,22 @@ def test_a_rule_that_holds_refuses_imported_devices_that_would_break_it():
     assert not entering_refused(more, even, rules, CATALOG)
     assert not entering_refused(more, more, rules, CATALOG), "what is wrong already is no reason to refuse a change"
     assert not entering_refused(even, more, Rules(domestic_shares=(share(0.5),)), CATALOG)
+
+
+def test_the_share_after_each_delivery_is_told_in_the_order_in_which_they_come():
+    def part(count: int, at: int, state: TrancheState = TrancheState.SHIPPED) -> Tranche:
+        return Tranche(count=count, expected_us=at, state=state)
+
+    rules = Rules(
+        lots=(
+            Lot(id="h", accelerator="h200", tranches=(part(8, 1, TrancheState.IN_SERVICE), part(16, 30), part(8, 10))),
+            Lot(id="a", accelerator="ascend-910c", tranches=(part(8, 20, TrancheState.CLEARED),)),
+            Lot(id="never", accelerator="h200", use=Use.FORBIDDEN, tranches=(part(99, 5),)),
+        )
+    )
+    where = groups(pool("x", "h200", lot="h"), pool("y", "ascend-910c"))
+    found = deliveries(share(0.3), rules, where, CATALOG)
+    assert [(d.lot, d.expected_us, d.count) for d in found] == [("h", 10, 8), ("a", 20, 8), ("h", 30, 16)]
+    assert [d.share for d in found] == [pytest.approx(x) for x in (8 / 24, 16 / 32, 16 / 48)]
+    already = groups(pool("x", "h200", nodes=2, lot="h"), pool("y", "ascend-910c"))
+    assert [(d.lot, d.count) for d in deliveries(share(0.3), rules, already, CATALOG)] == [("a", 8), ("h", 16)]

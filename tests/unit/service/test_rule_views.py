@@ -1,5 +1,6 @@
 """What the service tells of its rules: /v1/rules, the metrics, and the rows of `rules`."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -122,3 +123,30 @@ def test_views_and_gauges_agree(service, found):
     assert gauges.held == {"used": 0}
     assert gauges.shares["used", "target"] == view["domestic_shares"][0]["target"]
     assert set(gauges.alarms) == {(a["rule"], a["alarm"]) for a in view["alarms"]}
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "json", "yaml", "name"])
+def test_the_command_prints_in_every_format(found, output, monkeypatch, capsys):
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    from scheduler.cli import rules as verb
+    from scheduler.cli.output import Format
+
+    monkeypatch.setattr(verb, "connect", lambda *_: nullcontext(SimpleNamespace(rules=lambda: found)))
+    verb.rules(output=Format(output))
+    printed = capsys.readouterr().out
+    assert "lot-1" in printed and "installed" in printed
+    if output == "json":
+        assert json.loads(printed) == found
+    if output == "name":
+        assert printed.splitlines()[:3] == ["lot-1", "used", "installed"]
+    if output == "table":
+        assert "MARGIN" in printed and "more_in_service_than_cleared" in printed and "PRICE" not in printed
+    if output == "wide":
+        assert "WITHHELD" in printed
+
+
+def test_the_share_of_what_is_installed_tells_what_deliveries_do_to_it(found):
+    deliveries = by_id(found, "domestic_shares")["installed"]["deliveries"]
+    assert [(d["lot"], d["count"], d["share"]) for d in deliveries] == [("lot-1", 56, pytest.approx(8 / 88))]
