@@ -36,6 +36,13 @@ T = TypeVar("T")
 BATCH: Final = 1_000
 TICK_S: Final = 0.5
 CHECKPOINT_EVERY: Final = 5_000
+"""Records between two checkpoints, or as many as there are jobs where that is more: an image holds every job, so that
+writing it costs each record the same however long the history grows."""
+
+LONG_CYCLE_S: Final = 0.02
+"""After a cycle that took longer, as much time goes to batches without one: with a very long queue, submissions are
+made durable and answered at the pace of the disk, and decided a few at a time."""
+
 ANSWER_WITHIN_S: Final = 30.0
 
 
@@ -96,6 +103,8 @@ class EngineLoop:
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._wake_us: int | None = clock.now_us()
         self._silent: set[str] = set()
+        self._rest_until_s = 0.0
+        self._owed = False  # a cycle was due while the engine rested
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.offers: dict[int, Allocated] = {}
@@ -192,7 +201,9 @@ class EngineLoop:
 
     def _drain(self) -> list[_Item]:
         timeout = TICK_S
-        if self._wake_us is not None:
+        if self._owed:
+            timeout = min(timeout, max(0.0, self._rest_until_s - time.monotonic()))
+        elif self._wake_us is not None:
             timeout = min(timeout, max(0.0, (self._wake_us - self._clock.now_us()) / 1e6))
         items: list[_Item] = []
         try:
@@ -222,6 +233,7 @@ class EngineLoop:
             began = time.perf_counter()
             if self._due(records, now):
                 outgoing += self._decide(now, records)
+                self._rest(time.perf_counter() - began)
             decided = time.perf_counter()
             self._commit(records)
             if records:
@@ -285,10 +297,17 @@ class EngineLoop:
         return found
 
     def _due(self, records: Sequence[Record], now: int) -> bool:
-        """Whether a cycle could decide something new: time has come, or more than progress has happened."""
-        if self._wake_us is not None and now >= self._wake_us:
-            return True
-        return any(not isinstance(record.event, AttemptProgressed) for record in records)
+        """Whether a cycle could decide something new: time has come, or more than progress has happened. After a long
+        cycle it is put off."""
+        woken = self._wake_us is not None and now >= self._wake_us
+        news = any(not isinstance(record.event, AttemptProgressed) for record in records)
+        self._owed = self._owed or woken or news
+        return self._owed and time.monotonic() >= self._rest_until_s
+
+    def _rest(self, took_s: float) -> None:
+        self._owed = False
+        if took_s > LONG_CYCLE_S:
+            self._rest_until_s = time.monotonic() + took_s
 
     def _decide(self, now: int, records: list[Record]) -> list[Command]:
         decision = self._engine.decide(now)
@@ -325,7 +344,8 @@ class EngineLoop:
                 link.send([command])
 
     def _checkpoint(self, force: bool = False) -> None:
-        if self._seq - self._checkpointed < (1 if force else CHECKPOINT_EVERY):
+        every = max(CHECKPOINT_EVERY, len(self._state.jobs))
+        if self._seq - self._checkpointed < (1 if force else every):
             return
         try:
             self._journal.save_checkpoint(self._seq, checkpoint_image(self._state))

@@ -138,3 +138,32 @@ def test_a_service_that_idles_writes_nothing(service):
     seq = loop._seq
     time.sleep(1.2)  # more than two ticks of the thread
     assert loop._seq == seq
+
+
+def test_after_a_long_cycle_a_submission_is_durable_before_it_is_decided(service, tmp_path):
+    loop = service.service.loop
+    loop.ask(lambda state: setattr(loop, "_rest_until_s", time.monotonic() + 60.0))
+    job = service.submit()
+    assert loop.ask(lambda state: state.jobs[0].state.value) == "waiting"
+    with contextlib.closing(open_journal(tmp_path / "journal.db")) as reader:
+        assert job["id"] in replay(reader).engine.state.by_id
+    loop.ask(lambda state: setattr(loop, "_rest_until_s", 0.0))
+    until(lambda: loop.ask(lambda state: state.jobs[0].attempts), what="the decision that was put off")
+
+
+def test_changes_that_are_offered_together_are_answered_each_on_its_own(service):
+    loop = service.service.loop
+
+    def refuse(state, now_us):
+        raise ConflictError("no", "never")
+
+    answers = [loop.offer(lambda state, now_us: Proposal((), lambda later: 7)), loop.offer(refuse)]
+    assert answers[0].result(timeout=30) == 7
+    with pytest.raises(ConflictError):
+        answers[1].result(timeout=30)
+
+
+def test_a_stopped_loop_takes_no_offers(service):
+    service.service.close()
+    with pytest.raises(UnavailableError):
+        service.service.loop.offer(lambda state, now_us: Proposal((), lambda later: None))
