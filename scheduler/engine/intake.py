@@ -26,7 +26,15 @@ from scheduler.model.reasons import Reason
 from scheduler.quota.installed import entering_refused
 from scheduler.quota.ledger import Ledger, Shortage
 
-__all__ = ["action", "check_feasible", "configured", "existing_for_key", "node_state", "submission"]
+__all__ = [
+    "action",
+    "check_feasible",
+    "configured",
+    "existing_for_key",
+    "node_state",
+    "submission",
+    "within_time_limit",
+]
 
 MAX_ACTIVE_JOBS = 200_000
 """Jobs that have not ended; past this a submission is told to come back later."""
@@ -53,6 +61,7 @@ def submission(
         return ()
     spec = msgspec.json.decode(msgspec.json.encode(spec), type=Job)  # as replay will read it, to the byte
     _check_tenant(state, spec)
+    spec = within_time_limit(state, spec)
     _check_load(state, spec, actor)
     taken = state.live_named(spec.tenant, spec.name)
     if taken is not None:
@@ -129,6 +138,19 @@ def _short(shortage: Shortage) -> str:
 def _advice(state: State) -> str:
     present = ", ".join(sorted(state.fleet.present))
     return f"the fleet has {present}" if present else "the fleet has no devices"
+
+
+def within_time_limit(state: State, spec: Job) -> Job:
+    """The job with the time limit of its tenant, or of the nearest one above that has one, if it asks for no less."""
+    limits = [
+        state.tenant_named(state.tree.names[t]).time_limit_us
+        for t in state.tree.paths[state.tree.index[spec.tenant]]
+        if t
+    ]
+    limit_us = next((limit for limit in limits if limit is not None), None)
+    if limit_us is None or (spec.time_limit_us is not None and spec.time_limit_us <= limit_us):
+        return spec
+    return msgspec.structs.replace(spec, time_limit_us=limit_us)
 
 
 def _check_tenant(state: State, spec: Job) -> None:

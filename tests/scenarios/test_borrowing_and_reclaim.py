@@ -142,3 +142,29 @@ def test_a_quota_that_shrinks_below_what_runs_stops_starts_and_no_jobs():
     assert all(held.state is JobState.RUNNING for held in running)
     at.end(running[0])
     assert at.starts() == []
+
+
+def test_a_tenants_time_limit_holds_for_jobs_that_ask_for_more_or_for_none():
+    parent = Tenant(name="red", time_limit_us=60 * S)
+    at = Table(configured(cluster([pool("h200", 2, 4)]), Tenants(tenants=(parent, Tenant(name="red/vision")))))
+    asked = [(None, 60), (90 * S, 60), (30 * S, 30)]
+    for number, (limit_us, seconds) in enumerate(asked):
+        found = at.submit(job(f"j{number}", tenant="red/vision", time_limit_us=limit_us))
+        assert found.time_limit_us == seconds * S
+
+
+def test_a_spent_budget_starts_nothing_until_its_next_period():
+    hour = 3600 * S
+    limits = Quota(resource="h200", budget=4000, budget_period_us=24 * hour)
+    at = table(red=limits)
+    work = at.submit(job("a", *H200))
+    at.run_all(work)
+    at.later(3600)
+    at.end(work)
+    held = at.submit(job("b", *options(h200=1)))
+    assert at.starts() == []
+    assert at.plan is not None
+    assert at.plan.wake_us == 24 * hour
+    assert held.state is JobState.WAITING
+    at.later(23 * 3600)
+    assert at.starts() == ["b"]
