@@ -78,14 +78,18 @@ def jobs_of_files(files: list[str]) -> list[dict[str, Any]]:
     from msgspec.structs import replace
 
     from scheduler.config import encode, load_catalog, load_jobs
+    from scheduler.config.document import opened
 
     catalog = load_catalog()
     found = []
     for file in files:
         folder = Path(file).resolve().parent
-        for job in load_jobs(file, catalog):
+        for job, cursor in zip(load_jobs(file, catalog), opened(file, "job"), strict=True):
             # relative to the file, as its author sees it; the service may run anywhere
-            found.append(encode(replace(job, workdir=str((folder / (job.workdir or ".")).resolve()))))
+            values = encode(replace(job, workdir=str((folder / (job.workdir or ".")).resolve())))
+            if "class" in cursor.fields_named():  # a class that is not stated is the tenant's to choose
+                values["class"] = job.job_class.value
+            found.append(values)
     return found
 
 

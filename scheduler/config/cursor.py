@@ -95,6 +95,10 @@ class Cursor:
         if size < least:
             raise self.wrong(f"holds {size} {'entry' if size == 1 else 'entries'}, at least {least} needed")
 
+    def fields_named(self) -> tuple[str, ...]:
+        """The keys of a mapping as they are written; none for anything else."""
+        return tuple(self.node.value) if isinstance(self.node.value, dict) else ()
+
     def fields(self, *known: str) -> "Fields":
         """A mapping with these fields and no others."""
         value = self.node.value

@@ -18,7 +18,7 @@ from scheduler.service.feed import Entry, Listener
 from scheduler.service.fleet_views import fleet_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
-from scheduler.service.routes_jobs import job_of, with_tenant
+from scheduler.service.routes_jobs import job_of, states_no_class, with_tenant
 from scheduler.service.rule_views import rules_view
 from scheduler.service.views import View
 
@@ -56,7 +56,8 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 def plan(desk: TheDesk, identity: Submitter, body: Annotated[bytes, Body]) -> View:
     """What would happen to a job if it were submitted now. Nothing is entered."""
     job, actor, _ = job_of(body, identity)
-    image, planned = desk.loop.ask(lambda state: (encode(state), with_tenant(state, job)))
+    classless = states_no_class(body)
+    image, planned = desk.loop.ask(lambda state: (encode(state), with_tenant(state, job, classless)))
     return desk.forecaster.plan(image, planned, actor, desk.clock.now_us())
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "submit",
     "suspend",
     "update",
+    "states_no_class",
     "with_tenant",
 ]
 
@@ -64,8 +65,22 @@ def job_of(body: bytes, identity: Identity) -> tuple[Job, Actor, str]:
     return msgspec.structs.replace(job, tenant=actor.tenant), actor, digest
 
 
-def with_tenant(state: State, job: Job) -> Job:
-    """The job, in the default tenant if it names none. Raises UsageError where there is none."""
+def states_no_class(body: bytes) -> bool:
+    """Whether the body leaves the class to the tenant."""
+    return "class" not in decoded(body)
+
+
+def with_tenant(state: State, job: Job, classless: bool = False) -> Job:
+    """The job, in the default tenant if it names none, and in its tenant's class if it states none.
+
+    Raises UsageError where there is no default tenant.
+    """
+    job = _tenanted(state, job)
+    tenant = state.config.tenants.get(job.tenant) if classless else None
+    return msgspec.structs.replace(job, job_class=tenant.default_class) if tenant is not None else job
+
+
+def _tenanted(state: State, job: Job) -> Job:
     if job.tenant:
         return job
     if DEFAULT_TENANT not in state.tree.index:
@@ -82,9 +97,11 @@ def submit(
     if len(idempotency_key) > MAX_KEY or not idempotency_key.isascii():
         raise UsageError(f"an Idempotency-Key is at most {MAX_KEY} ASCII characters", "draw a shorter one")
     job, actor, digest = job_of(body, identity)
+    classless = states_no_class(body)
 
     def change(state: State, now_us: int) -> Proposal:
-        events = intake.submission(state, with_tenant(state, job), actor, desk.new_id, now_us, idempotency_key, digest)
+        spec = with_tenant(state, job, classless)
+        events = intake.submission(state, spec, actor, desk.new_id, now_us, idempotency_key, digest)
         numbers = [e.job for e in events] or list(intake.existing_for_key(state, actor, idempotency_key))
         return Proposal(events, lambda s: [job_view(s, s.jobs[n], desk.clock.now_us()) for n in numbers])
 

@@ -145,3 +145,13 @@ def test_use_is_told_by_project_with_worth_and_money(service):
     assert (row["cost_cny"], row["lost_device_hours"]) == (0.0, 0.0)
     refused = service.call("GET", "/v1/usage", params={"by": "planet"})
     assert refused.status_code == 400
+
+
+def test_a_job_that_states_no_class_has_its_tenants(service):
+    body = tree()
+    body["tenants"][3]["default_class"] = "opportunistic"
+    assert service.call("POST", "/v1/tenants", json=body).status_code == 200
+    silent = service.submit(name="silent", tenant="vision")
+    stated = service.submit(name="stated", tenant="vision", **{"class": "standard"})
+    spec = [service.call("GET", f"/v1/jobs/{job['id']}").json()["class"] for job in (silent, stated)]
+    assert spec == ["opportunistic", "standard"]
