@@ -134,6 +134,9 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.BEHIND_IN_QUEUE: lambda r: (
         f"Another job{_by(r)} goes first on what is idle{_on(r)}; it follows, or earlier with a higher priority."
     ),
+    _C.OUTPRICED: lambda r: (
+        f"It needs {_what(r, r.need)}; at the present prices others gain more from them. Its weight grows as it waits."
+    ),
     _C.NO_ROOM: lambda r: (
         f"It needs {_what(r, r.need)} and {r.have} {'is' if r.have == 1 else 'are'} idle; it starts when more are free."
     ),
@@ -145,8 +148,8 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"It would fit but for nodes{_on(r)} that are cordoned, draining or down{_by(r)}; it starts when they are back."
     ),
     _C.RESERVED: lambda r: (
-        f"It would still run when the reservation{_by(r)} of the idle nodes{_on(r)} begins; give a time limit that ends "
-        f"before it, or wait{_until(r)}."
+        f"It would still run when the reservation{_by(r)} of idle nodes{_on(r)} begins; give it a time limit that ends "
+        f"before, or wait{_until(r)}."
     ),
     _C.WAITING_FOR_PREEMPTED: lambda r: (
         f"Jobs{_by(r)} are leaving to make room{_on(r)}; it starts when they have gone{_until(r)}."

@@ -23,8 +23,9 @@ _CODES: Final = (
     ReasonCode.NO_ROOM,
     ReasonCode.QUOTA_IN_USE,
     ReasonCode.USER_LIMIT_IN_USE,
+    ReasonCode.OUTPRICED,
 )
-_BEHIND, _NO_ROOM, _QUOTA, _USER = range(len(_CODES))
+_BEHIND, _NO_ROOM, _QUOTA, _USER, _OUTPRICED = range(len(_CODES))
 
 
 def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
@@ -47,6 +48,9 @@ def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
     enough = ~on_devices | (snapshot.idle[shelf] >= need)
     limited = (blocked >= problem.capacity_rows) & (blocked < len(problem.available))
     code = np.where(enough, _BEHIND, _NO_ROOM)
+    priced = np.zeros(problem.capacity_rows, dtype=np.bool_)
+    priced[[row for row, price in choice.prices.items() if row < problem.capacity_rows and price > 0]] = True
+    code[on_devices & priced[shelf]] = _OUTPRICED
     code[limited] = np.where(blocked[limited] >= snapshot.rows.first_user_row, _USER, _QUOTA)
     key = _keys(snapshot)[code, np.where(on_devices, shelf % kinds, kind)]
     known = on_devices | ((blocked == NONE) & _any_open(problem)[jobs])

@@ -30,6 +30,7 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
         accelerator = snapshot.fleet.accelerators[row % len(snapshot.fleet.accelerators)]
         have = _idle(snapshot, row // len(snapshot.fleet.accelerators), accelerator)
         code = ReasonCode.BEHIND_IN_QUEUE if have >= chosen.count else ReasonCode.NO_ROOM
+        code = ReasonCode.OUTPRICED if choice.prices.get(row, 0.0) > 0 else code
         return Reason(code=code, accelerator=accelerator, need=chosen.count, have=have)
     return _limited(snapshot, problem, index, row, chosen.accelerator, now_us)
 

@@ -45,6 +45,7 @@ class ReasonCode(StrEnum):
     MONEY_BUDGET = "money_budget"  # the period's budget is spent
     DOMESTIC_SHARE_HOLD = "domestic_share_hold"  # domestic devices that a waiting job could take are idle
     BEHIND_IN_QUEUE = "behind_in_queue"  # an earlier job has first claim on what is idle
+    OUTPRICED = "outpriced"  # others gain more from these devices at the present prices
     NO_ROOM = "no_room"  # too few idle devices
     FRAGMENTED = "fragmented"  # enough idle devices, but not on nodes where the gang fits
     NODES_UNAVAILABLE = "nodes_unavailable"  # would fit but for cordoned, draining or down nodes

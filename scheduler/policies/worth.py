@@ -14,6 +14,10 @@ LEAST_HORIZON_S: Final = 60.0
 MOVES_PER_HORIZON: Final = 7.0
 """A move has to pay within its horizon: `Policy.horizon_us`, or so many times what it costs where that is longer."""
 
+LEAST_GAIN: Final = 0.02
+"""Nobody moves for less than this part of its worth, even where moves are free: the search is not exact, and what it
+gains in one cycle by a hair it would give back in the next."""
+
 PLACE_WORTH: Final = 0.8
 """To a job that ranks its options by list or by price, each is worth this part of the one before it."""
 
@@ -56,12 +60,12 @@ def staying(problem: Problem, utility: Real) -> Real:
     What a move costs counts at the speed that the job has, over the horizon within which the move has to pay.
     """
     found = utility.copy()
-    jobs = np.flatnonzero((problem.current != NONE) & (problem.move_s > 0))
+    jobs = np.flatnonzero(problem.current != NONE)
     held = problem.current[jobs]
     move_s = problem.move_s[jobs]
     longest = np.maximum(problem.settings.horizon_us / US_PER_S, MOVES_PER_HORIZON * move_s)
     horizon_s = np.maximum(LEAST_HORIZON_S, np.minimum(problem.left_s[jobs], longest))
-    found[held] += np.maximum(utility[held], 0.0) * move_s / horizon_s
+    found[held] += np.maximum(utility[held], 0.0) * (move_s / horizon_s + LEAST_GAIN)
     return found
 
 
