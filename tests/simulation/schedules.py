@@ -3,6 +3,7 @@
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from scheduler.model.accelerators import Accelerator, Catalog, Figure, Track, WorkClass
 from scheduler.model.cluster import Cell, Cluster, Pool
@@ -32,6 +33,7 @@ from scheduler.model.rules import Rules
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants, UserLimits
 from scheduler.model.units import US_PER_S
 from scheduler.model.workload import Arrival, Truth
+from scheduler.placement import STRATEGIES
 from scheduler.simulator.execution import Overheads
 from scheduler.simulator.faults import Faults, draw
 
@@ -77,9 +79,13 @@ def schedule(seed: int) -> Schedule:
     random = Random(f"schedule {seed}")
     cluster = _cluster(random)
     configured = Configured(CATALOG, cluster, _tenants(random, cluster), Rules(), _policy(random))
+    arrivals = _arrivals(random, cluster)
+    finer = Random(f"placement {seed}")  # of its own, so that the schedules of before stay what they were
+    if finer.random() < 0.5:
+        configured, arrivals = _placed_finely(finer, configured, arrivals)
     return Schedule(
         configured=configured,
-        arrivals=_arrivals(random, cluster),
+        arrivals=arrivals,
         overheads=Overheads(
             start_us=random.randrange(30 * US_PER_S),
             stop_us=random.randrange(3 * US_PER_S),
@@ -114,6 +120,34 @@ def _cluster(random: Random) -> Cluster:
         if pools:
             cells.append(Cell(name=f"cell-{c}", executor="fake", pools=tuple(pools)))
     return Cluster(name="small", cells=tuple(cells))
+
+
+def _placed_finely(
+    random: Random, configured: Configured, arrivals: tuple[Arrival, ...]
+) -> tuple[Configured, tuple[Arrival, ...]]:
+    """Some pools share their devices or keep spares, some jobs of one device take a share, by any strategy."""
+
+    def pool(old: Pool) -> Pool:
+        shareable = random.random() < 0.5
+        spare = 0 if shareable or old.domain_nodes == 1 else random.choice((0, 1))
+        return replace(old, shareable=shareable, spare_nodes=spare)
+
+    def resources(old: Resources) -> Resources:
+        share = random.choice((150, 300, 500, 1000))
+        return replace(
+            old, options=tuple(replace(o, thousandths=share if o.counts == (1,) else 1000) for o in old.options)
+        )
+
+    def job(old: Job) -> Job:
+        return replace(old, roles=tuple(replace(role, resources=resources(role.resources)) for role in old.roles))
+
+    cells = tuple(replace(cell, pools=tuple(map(pool, cell.pools))) for cell in configured.cluster.cells)
+    placed = replace(
+        configured,
+        cluster=replace(configured.cluster, cells=cells),
+        policy=replace(configured.policy, placement=random.choice(sorted(STRATEGIES))),
+    )
+    return placed, tuple(replace(arrival, job=job(arrival.job)) for arrival in arrivals)
 
 
 def _tenants(random: Random, cluster: Cluster) -> Tenants:

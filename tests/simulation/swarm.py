@@ -88,8 +88,9 @@ def _run(seed: int, events: int, checked: bool) -> Outcome:
 
 
 def check_world(driver: FaultyDriver) -> None:
-    """What the state cannot know: no device runs two attempts, and no job two at once."""
-    holders: dict[tuple[int, int], tuple[int, int]] = {}
+    """What the state cannot know: no device runs more than its shares allow, and no job two attempts at once."""
+    holders: dict[tuple[int, int], dict[tuple[int, int, int], int]] = {}
+    hbm_gib = {kind.name: kind.hbm_gib.value for kind in driver.state.config.catalog}
     running: dict[int, int] = {}
     for (job, attempt), execution in driver.world.executions.items():
         if execution.phase is Phase.ENDED or execution.command.cell in driver.cut_off:
@@ -98,12 +99,12 @@ def check_world(driver: FaultyDriver) -> None:
             raise Broken(f"job {job} runs attempts {running[job]} and {attempt} at once at {driver.now_us} us")
         running[job] = attempt
         for task in execution.command.tasks:
+            share = round(1000 * task.hbm_gib / hbm_gib[task.accelerator])
             for device in task.devices:
-                other = holders.setdefault((task.node_index, device), (job, attempt))
-                if other != (job, attempt):
-                    raise Broken(
-                        f"device {device} of {task.node} runs {other} and {(job, attempt)} at {driver.now_us} us"
-                    )
+                sharers = holders.setdefault((task.node_index, device), {})
+                sharers[job, attempt, task.replica] = share
+                if sum(sharers.values()) > 1000:
+                    raise Broken(f"device {device} of {task.node} runs {sharers} at {driver.now_us} us")
 
 
 def check_all_ended(driver: FaultyDriver) -> None:
