@@ -171,9 +171,9 @@ def _priced(
     cost = np.where(looked_at, coefficient / size[owner], 0.0)
     ptr = np.concatenate(([0], np.cumsum(np.bincount(owner[looked_at], minlength=n))))
     used = coefficient * seconds
-    least = least_price(rule, standing.slack, ptr, cost[looked_at], used[looked_at], speed[looked_at])
-    price = max(barrier_price(rule, standing.forecast), least)
-    return price, price * cost
+    least, pays = least_price(rule, standing.slack, ptr, cost[looked_at], used[looked_at], speed[looked_at])
+    barrier = barrier_price(rule, standing.forecast)
+    return max(barrier, least), np.maximum(barrier, pays)[owner] * cost
 
 
 def _speeds(problem: Problem) -> Real:

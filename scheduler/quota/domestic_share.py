@@ -176,32 +176,37 @@ def _highest_price(target: float) -> float:
     return 1.0001 / target
 
 
-def least_price(rule: DomesticShare, slack: float, ptr: Int, cost: Real, used: Real, speed: Real) -> float:
+def least_price(rule: DomesticShare, slack: float, ptr: Int, cost: Real, used: Real, speed: Real) -> tuple[float, Real]:
     """The least multiplier at which the jobs' best options together use at most `slack`, as if all of them ran.
 
     Options of job i are ptr[i]:ptr[i + 1], all of them open: `cost` is what a multiplier of one adds to an option's
     cost, `speed` the option's speed, both as parts of the job's best; `used` is what it uses of the slack. It is the
     one-dimensional dual of: lose as little speed as possible and keep the target. Found by bisection, for a job that
     turns to a cheaper option turns from using slack to giving some.
+
+    Also float64[n], what each job pays. Jobs that turn at the same price, as equal ones do, would all turn at once; the
+    first of them pay a little less, as many as the slack bears.
     """
+    price, pays = 0.0, np.zeros(len(ptr) - 1)
     length = np.diff(ptr)
-    length = length[length > 0]
+    who = np.flatnonzero(length > 0)
+    length = length[who]
     if rule.target <= 0 or not len(length):
-        return 0.0
+        return price, pays
     low, high = 0.0, _highest_price(rule.target)
     at_low = _choices(low, length, cost, used, speed)
     if at_low[1].sum() <= slack:
-        return low
+        return price, pays
     at_high = _choices(high, length, cost, used, speed)
     if at_high[1].sum() > slack:
-        return high
+        return high, np.full(len(pays), high)
     settled = 0.0
     for _ in range(24):
         # the best option is a line of an upper envelope: the same at both ends is the same in between
         moves = at_low[0] != at_high[0]
         settled += float(at_high[1][~moves].sum())
         options = np.repeat(moves, length)
-        length, cost, used, speed = length[moves], cost[options], used[options], speed[options]
+        who, length, cost, used, speed = who[moves], length[moves], cost[options], used[options], speed[options]
         at_low, at_high = (at_low[0][moves], at_low[1][moves]), (at_high[0][moves], at_high[1][moves])
         if not len(length):
             break
@@ -211,7 +216,11 @@ def least_price(rule: DomesticShare, slack: float, ptr: Int, cost: Real, used: R
             high, at_high = middle, found
         else:
             low, at_low = middle, found
-    return high * (1 + 1e-6)  # past the tie at which it was found
+    price = high * (1 + 1e-6)  # past the tie at which it was found
+    pays[:] = price
+    bears = np.cumsum(at_low[1] - at_high[1]) <= slack - settled - at_high[1].sum()
+    pays[who[bears]] = low * (1 - 1e-6)
+    return price, pays
 
 
 def _choices(price: float, length: Int, cost: Real, used: Real, speed: Real) -> tuple[Real, Real]:

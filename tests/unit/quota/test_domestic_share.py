@@ -199,7 +199,7 @@ def cases(draw):
 @given(cases())
 def test_the_least_price_is_the_smallest_at_which_the_choices_keep_the_target(case):
     target, slack, ptr, cost, used, speed = case
-    price = least_price(rule(target), slack, ptr, cost, used, speed)
+    price, pays = least_price(rule(target), slack, ptr, cost, used, speed)
     if chosen(0.0, ptr, cost, used, speed) <= slack or not len(speed):
         assert price == 0
         return
@@ -210,6 +210,19 @@ def test_the_least_price_is_the_smallest_at_which_the_choices_keep_the_target(ca
     assert chosen(price, ptr, cost, used, speed) <= slack + 1e-6
     lower = price * (1 - 1e-4) - 1e-6
     assert lower <= 0 or chosen(lower, ptr, cost, used, speed) > slack
+    assert (pays <= price).all()
+    each = sum(chosen(pays[i], ptr[i : i + 2], cost, used, speed) for i in range(len(pays)))
+    assert each <= slack + 1e-6, "nor does it use more where some pay less"
+
+
+def test_of_equal_jobs_only_so_many_turn_as_the_target_needs():
+    speed = np.array([1.0, 0.6] * 10)
+    ptr = np.arange(0, 21, 2)
+    used = share_coefficients(np.array([1000, 0] * 10), np.array([0, 1000] * 10), 0.3)
+    price, pays = least_price(rule(0.3), 0.0, ptr, used / 1000, used, speed)
+    assert price == pytest.approx(0.4, rel=1e-3)
+    value = speed - np.repeat(pays, 2) * used / 1000
+    assert [i for i in range(10) if value[2 * i + 1] >= value[2 * i]] == [7, 8, 9]
 
 
 def test_at_the_least_price_those_move_that_lose_least():
@@ -219,7 +232,7 @@ def test_at_the_least_price_those_move_that_lose_least():
     imported, domestic = np.array([1000, 0] * 10), np.array([0, 1000] * 10)
     ptr = np.arange(0, 21, 2)
     used = share_coefficients(imported, domestic, 0.3)
-    price = least_price(rule(0.3), 0.0, ptr, used / 1000, used, speed)
+    price, _ = least_price(rule(0.3), 0.0, ptr, used / 1000, used, speed)
     value = speed - price * used / 1000
     moved = [i for i in range(10) if value[2 * i + 1] >= value[2 * i]]
     assert moved == [7, 8, 9]
