@@ -7,8 +7,9 @@ from scheduler.engine.columns import CLASSES, NONE, Gathered
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.tenants import JobClass
 from scheduler.quota.claims import Claim, within
+from scheduler.quota.past_use import borrow_order
 
-__all__ = ["claims_of"]
+__all__ = ["claims_of", "turns_of"]
 
 Int = NDArray[np.int64]
 Flag = NDArray[np.bool_]
@@ -50,6 +51,17 @@ def claims_of(
         entitled, _ = snapshot.rows.nominal(snapshot.ledger.entitled)
         behind = inside & waiting[order] & ~within(kept, row[counts], amount[counts], entitled)
         found[order[standard & behind]] = Claim.PROMISED
+    return found
+
+
+def turns_of(snapshot: Snapshot, numbers: Int, claim: Int, current: Int, now_us: int) -> Int:
+    """int64[n]: whose turn it is to borrow, from 1 by the tenants' past use; 0 for all who need not ask."""
+    asks = (claim == Claim.BORROWED) & (current == NONE)
+    found = np.zeros(len(numbers), dtype=np.int64)
+    if asks.any():
+        tree = snapshot.ledger.tree
+        turn = borrow_order(snapshot.past_use.faded(now_us), tree.weight, tree.parent)
+        found[asks] = 1 + turn[snapshot.columns.job("tenant")[numbers[asks]]]
     return found
 
 

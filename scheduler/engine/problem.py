@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.engine.claiming import claims_of
+from scheduler.engine.claiming import claims_of, turns_of
 from scheduler.engine.columns import CLASSES, NONE
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.weighed import may_move, weighed
@@ -132,6 +132,7 @@ def build(
     displaceable = seasoned & (job_class != PRODUCTION) & policy.preemption
     pinned = (held != NONE) & ~displaceable & ~(elastic & seasoned)
     rank = columns.option("rank")[gathered.option]
+    claim = claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank)
     return Problem(
         number=numbers,
         job_class=job_class,
@@ -156,7 +157,8 @@ def build(
         settings=policy,
         carried={name[len(CARRY) :]: value for name, value in snapshot.prices if name.startswith(CARRY)},
         **({} if policy.name in WALKS else weighed(snapshot, numbers, gathered, current, now_us)),
-        claim=claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank),
+        claim=claim,
+        turn=turns_of(snapshot, numbers, claim, current, now_us),
     )
 
 

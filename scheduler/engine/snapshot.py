@@ -16,6 +16,7 @@ from scheduler.engine.windows import Windows
 from scheduler.model.events import Configured
 from scheduler.placement.room import Fleet, Room
 from scheduler.quota.ledger import Ledger
+from scheduler.quota.past_use import PastUse
 
 __all__ = ["Snapshot", "take"]
 
@@ -44,6 +45,7 @@ class Snapshot:
     prices: tuple[tuple[str, float], ...]
     tenant_of: Callable[[JobRecord], int]
     windows: Windows
+    past_use: PastUse
     idle: NDArray[np.int64]
 
 
@@ -69,5 +71,6 @@ def take(state: State, now_us: int) -> Snapshot:
         prices=state.prices,
         tenant_of=state.tenant_of,
         windows=state.windows,
+        past_use=state.accounts.past,
         idle=state.room.free_on_shelves(),
     )

@@ -23,9 +23,10 @@ def fifo_best_type(problem: Problem) -> Choice:
 
 def priority(problem: Problem) -> Choice:
     """By right (production, nominal, borrowed, idle), then priority, then arrival; a job that goes first may displace
-    those behind it."""
+    those behind it. Who has borrowed keeps it; who waits to borrow goes by the tenants' past use."""
     waiting = problem.current == NONE
-    order = np.lexsort((problem.number, waiting, -problem.priority, problem.right))
+    turn = problem.turn if len(problem.turn) else np.zeros_like(problem.priority)
+    order = np.lexsort((problem.number, waiting, -problem.priority, turn, problem.right))
     return _walk(problem, order, preemptive=True)
 
 

@@ -63,6 +63,7 @@ class Problem:
     resize_gain: float
     prices: Mapping[int, float]  # by row, of the last cycle
     claim: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [n] `quota.Claim`; empty: by class
+    turn: Int = field(default_factory=_no_ints)  # [n] of who waits to borrow: least past use first; empty: none
     adders: Real = field(default_factory=lambda: np.zeros(0))  # [m] price of rules, see below; empty: none
     left_s: Real = field(default_factory=_no_reals)  # [n] seconds of work on its best option; infinite: unknown
     attained_s: Real = field(default_factory=_no_reals)  # [n] device-seconds received so far

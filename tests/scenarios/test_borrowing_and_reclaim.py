@@ -168,3 +168,15 @@ def test_a_spent_budget_starts_nothing_until_its_next_period():
     assert held.state is JobState.WAITING
     at.later(23 * 3600)
     assert at.starts() == ["b"]
+
+
+def test_who_borrowed_less_lately_borrows_first():
+    at = table(red=quota(0, 8), blue=quota(0, 8), green=quota(8))
+    heavy = [at.submit(job(f"h{n}", *H200)) for n in range(2)]
+    at.run_all(*heavy)
+    at.later(3600)
+    late = at.submit(job("late", *H200, priority=900))
+    at.submit(job("fair", *H200, tenant="blue", priority=1))
+    at.end(heavy[0])
+    assert at.starts() == ["fair"]
+    assert late.state is JobState.WAITING
