@@ -2,9 +2,10 @@
 
 from scheduler.placement.consolidation import Consolidation, Movable, Move, Wanting, consolidate
 from scheduler.placement.feasibility import Demand, admits
+from scheduler.placement.fleet import Fleet
 from scheduler.placement.gang import place
 from scheduler.placement.registry import STRATEGIES, strategy_named
-from scheduler.placement.room import Fleet, Room
+from scheduler.placement.room import Room
 from scheduler.placement.target import Target
 
 __all__ = [

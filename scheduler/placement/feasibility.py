@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scheduler.model.allocations import Grant
 from scheduler.model.jobs import Level, PerDevice
 from scheduler.model.units import WHOLE_DEVICE
+from scheduler.placement.fleet import Fleet
 from scheduler.placement.granting import largest
-from scheduler.placement.room import Fleet, Room
+from scheduler.placement.room import Room
 
 __all__ = ["admits", "Demand", "devices_each_can_give", "fitting", "gives", "granted_share"]
 

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from scheduler.placement.feasibility import Demand
+from scheduler.placement.fleet import Fleet
 from scheduler.placement.fragmentation import FragmentationDescent
-from scheduler.placement.room import Fleet
 from scheduler.placement.strategies import BestFit, DotProduct, RandomFit, Spread, Strategy, Topology
 from scheduler.placement.target import Target
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.placement.feasibility import Demand
-from scheduler.placement.room import Fleet
+from scheduler.placement.fleet import Fleet
 
 __all__ = ["Target"]
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from scheduler.model.jobs import Level
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.placement.feasibility import Demand, devices_each_can_give
+from scheduler.placement.fleet import Fleet
 from scheduler.placement.gang import place
-from scheduler.placement.room import Fleet, Room
+from scheduler.placement.room import Room
 
 __all__ = ["now_reason", "whole_room", "why_never"]
 
@@ -57,6 +60,10 @@ def _too_large(whole: Room, cells: Sequence[int], demand: Demand) -> Reason | No
             return Reason(code=ReasonCode.EXCEEDS_DOMAIN, accelerator=name, need=demand.count, have=have)
     if any(place(whole, cell, [demand]) is not None for cell in cells):
         return None
+    if fleet.keeps_spares and any(place(whole, cell, [replace(demand, replaces=True)]) is not None for cell in cells):
+        within = ReasonCode.EXCEEDS_DOMAIN if demand.require is Level.DOMAIN else ReasonCode.EXCEEDS_CELL
+        have = max(_beside_spares(whole, cell, demand) for cell in cells)
+        return Reason(code=within, accelerator=name, need=demand.count, have=have)
     kind = fleet.catalog.accelerators[fleet.accelerator_index[name]]
     if kind.grants or kind.ring:
         return Reason(code=ReasonCode.GRANULARITY, accelerator=name, need=demand.count)
@@ -67,6 +74,23 @@ def _shared(room: Room, cell: int, demand: Demand) -> bool:
     """Whether a node of the cell could give the share if it were empty."""
     nodes = room.fleet.nodes_on(room.fleet.shelf_of(cell, demand.accelerator))
     return bool((room.fleet.share_row[nodes] >= 0).any())
+
+
+def _beside_spares(room: Room, cell: int, demand: Demand) -> int:
+    """What the cell, or its largest domain where one is required, gives without the nodes that are kept as spares."""
+    fleet = room.fleet
+    nodes = fleet.nodes_on(fleet.shelf_of(cell, demand.accelerator))
+    if not len(nodes):
+        return 0
+    sums = np.bincount(fleet.domain[nodes], weights=devices_each_can_give(room, demand, nodes))
+    kept = [fleet.spare[pool] * fleet.pools[pool].devices_per_node for pool in fleet.pool[nodes].tolist()]
+    left = np.maximum(0, sums - np.bincount(fleet.domain[nodes], weights=kept) / np.maximum(1, _sizes(fleet, nodes)))
+    return int(left.max() if demand.require is Level.DOMAIN else left.sum())
+
+
+def _sizes(fleet: Fleet, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Nodes of each domain, by its number."""
+    return np.bincount(fleet.domain[nodes])
 
 
 def _gives(room: Room, cell: int, demand: Demand) -> np.ndarray:

@@ -5,7 +5,9 @@ import pytest
 
 from scheduler.model.allocations import Grant
 from scheduler.model.jobs import Level, PerDevice
+from scheduler.model.reasons import ReasonCode
 from scheduler.placement import STRATEGIES, Demand, Fleet, Room, place, strategy_named
+from scheduler.placement.verdict import whole_room, why_never
 from tests.support.builders import CATALOG, cluster, pool
 
 FLEET = Fleet(cluster([pool("h200", 8, 4, domain_nodes=4)]), CATALOG)
@@ -153,6 +155,15 @@ class TestSpares:
         room.take([Grant(n, 0, 15, 0, 0) for n in (0, 1, 3, 4)])
         assert place(room, 0, [h200(1)]) is None
         assert nodes_of(room, h200(4, replaces=True), "best-fit") == [2]
+
+    def test_a_gang_that_only_the_spares_would_complete_is_told_what_there_is_without_them(self):
+        whole = whole_room(self.fleet)
+        reason = why_never(whole, [0], [h200(20)])
+        assert reason is not None
+        assert (reason.code, reason.need, reason.have) == (ReasonCode.EXCEEDS_CELL, 20, 16)
+        reason = why_never(whole, [0], [h200(12, require=Level.DOMAIN)])
+        assert reason is not None
+        assert (reason.code, reason.need, reason.have) == (ReasonCode.EXCEEDS_DOMAIN, 12, 8)
 
     def test_nodes_that_are_in_use_already_are_no_spares(self):
         room = Room(self.fleet)
