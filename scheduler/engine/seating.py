@@ -24,7 +24,8 @@ __all__ = ["Seating"]
 
 
 class Seating:
-    """Two hypotheses side by side: `now` as it is, and `soon`, when all that is told to stop has left.
+    """Two hypotheses side by side: `now` as it is, and `soon`, when all that is told to stop has left. They are one and
+    the same until something is told to stop.
 
     A job whose place is free in both starts. One whose place is free only soon is `pending`: its place is kept for it.
     """
@@ -33,8 +34,7 @@ class Seating:
         self.snapshot = snapshot
         self.now_us = now_us
         shut = partial(snapshot.windows.shut, now_us=now_us)
-        self.now = Statement(snapshot.room, snapshot.ledger, shut)
-        self.soon = Statement(snapshot.room, snapshot.ledger, shut)
+        self.now = self.soon = Statement(snapshot.room, snapshot.ledger, shut)
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
         self.moving: set[int] = set()
@@ -124,8 +124,9 @@ class Seating:
                 self.victims[victim] = job.number
         if job.attempt is not None:
             self.moving.add(job.number)
-        elif self._is_free_now(job, allocation):
-            self.now.take(tenant, user, allocation)
+        elif self.now is self.soon or self._is_free_now(job, allocation):
+            if self.now is not self.soon:
+                self.now.take(tenant, user, allocation)
             self.starts.append(PlannedStart(job.number, allocation))
         else:
             self.pending[job.number] = allocation
@@ -173,6 +174,8 @@ class Seating:
     def _release(self, number: int) -> None:
         job = self.snapshot.jobs[number]
         if job.attempt is not None:
+            if self.now is self.soon:
+                self.now = self.soon.fork()
             tenant, user = self._payer(job)
             self.soon.release(tenant, user, job.attempt.allocation)
 

@@ -1,6 +1,7 @@
 """A hypothesis on room and ledger: take and release as if, and go back. Preemption, choice and dry runs use it."""
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from scheduler.engine.asking import demands_now
 from scheduler.engine.options import OptionRow
@@ -28,6 +29,14 @@ class Statement:
         self.ledger = ledger.fork()
         self._shut = shut
         self._log: list[tuple[int, str, Allocation, int]] = []
+
+    def fork(self) -> Self:
+        """An independent hypothesis that begins as this one is now, without its log."""
+        copy = type(self).__new__(type(self))
+        copy.room, copy.ledger = self.room.fork(), self.ledger.fork()
+        copy._shut = self._shut
+        copy._log = []
+        return copy
 
     def checkpoint(self) -> int:
         return len(self._log)
