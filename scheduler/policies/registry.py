@@ -7,7 +7,10 @@ from scheduler.policies.balanced import balanced
 from scheduler.policies.cost import cost
 from scheduler.policies.deadline import deadline
 from scheduler.policies.fifo import fifo
+from scheduler.policies.finish_time_fairness import finish_time_fairness
 from scheduler.policies.las import las
+from scheduler.policies.makespan import makespan
+from scheduler.policies.max_min import hierarchical, max_min
 from scheduler.policies.order_based import fifo_best_type, priority
 from scheduler.policies.problem import Policy
 from scheduler.policies.srpt import srpt
@@ -25,6 +28,10 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "throughput": throughput,
     "cost": cost,
     "deadline": deadline,
+    "max-min": max_min,
+    "max-min-hierarchical": hierarchical,
+    "finish-time-fairness": finish_time_fairness,
+    "makespan": makespan,
 }
 
 WALKS: Final = frozenset({"fifo", "fifo-best-type", "priority"})

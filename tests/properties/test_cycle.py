@@ -13,6 +13,7 @@ from scheduler.engine.snapshot import take
 from scheduler.model.commands import Start
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.tenants import JobClass
+from scheduler.policies import POLICIES
 from tests.support.builders import QUICK, cluster, configured, job, options, pool, tenants
 from tests.support.harness import Table
 
@@ -61,7 +62,7 @@ def play(policy: str, jobs: list, answers: list) -> Table:
     return table
 
 
-@given(st.sampled_from(["priority", "fifo-best-type"]), st.lists(specs, min_size=1, max_size=8), moves)
+@given(st.sampled_from(sorted(POLICIES)), st.lists(specs, min_size=1, max_size=8), moves)
 @settings(max_examples=60, deadline=None)
 def test_any_history_keeps_every_invariant_and_replays_to_the_same_bytes(
     policy: str, jobs: list, answers: list
@@ -74,7 +75,7 @@ def test_any_history_keeps_every_invariant_and_replays_to_the_same_bytes(
     assert image.encode(image.decode(image.encode(table.state))) == image.encode(table.state)
 
 
-@given(st.sampled_from(["priority", "fifo-best-type"]), st.lists(specs, min_size=1, max_size=8), moves)
+@given(st.sampled_from(sorted(POLICIES)), st.lists(specs, min_size=1, max_size=8), moves)
 @settings(max_examples=40, deadline=None)
 def test_equal_states_give_equal_plans_and_a_second_cycle_changes_nothing(
     policy: str, jobs: list, answers: list
@@ -87,10 +88,10 @@ def test_equal_states_give_equal_plans_and_a_second_cycle_changes_nothing(
     assert not plans[0].starts and not plans[0].stops
 
 
-@given(st.lists(specs, min_size=1, max_size=8), moves)
-@settings(max_examples=40, deadline=None)
-def test_every_waiting_job_has_a_reason(jobs: list, answers: list) -> None:
-    table = play("priority", jobs, answers)
+@given(st.sampled_from(sorted(POLICIES)), st.lists(specs, min_size=1, max_size=8), moves)
+@settings(max_examples=60, deadline=None)
+def test_every_waiting_job_has_a_reason(policy: str, jobs: list, answers: list) -> None:
+    table = play(policy, jobs, answers)
     for number in table.state.active:
         work = table.state.jobs[number]
         assert work.state is not JobState.WAITING or work.reason is not None
