@@ -45,10 +45,11 @@ def update(
     priority: Annotated[int | None, typer.Option(help="0 to 1000, within the tenant")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time limit, such as 12h")] = None,
     deadline: Annotated[str | None, typer.Option(help="ISO date and time with its zone")] = None,
+    moves: Annotated[str | None, typer.Option(help="never, same_accelerator, same_family or any")] = None,
     server: ServerOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Change priority, time limit or deadline of live jobs."""
+    """Change priority, time limit, deadline or permitted moves of live jobs."""
     from scheduler.cli.humanise import parse_duration, parse_time
 
     changes: dict[str, object] = {}
@@ -58,6 +59,8 @@ def update(
         changes["time_limit_s"] = parse_duration(time)
     if deadline is not None:
         changes["deadline_us"] = parse_time(deadline)
+    if moves is not None:
+        changes["moves"] = moves
     with connect(server, home) as client:
         for job in jobs:
             found = client.update(job, changes)

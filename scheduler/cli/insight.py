@@ -1,6 +1,7 @@
-"""The verb `why`: what blocks each option of a waiting job, and what to do."""
+"""The verb `why`: what blocks each option of a waiting job, when it will start, and what would start it sooner."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -10,22 +11,65 @@ from scheduler.cli.rows import OPTIONS, held
 from scheduler.cli.selection import FormatOption, HomeOption, Jobs, ServerOption, connect
 from scheduler.cli.sentences import reason_of, sentence
 
-__all__ = ["register", "say_options", "why"]
+if TYPE_CHECKING:
+    from scheduler.service.client import Client
+
+__all__ = ["band", "exit_code", "register", "say_changes", "say_options", "why"]
+
+DENIALS: Final = frozenset(
+    {"quota_zero", "exceeds_quota", "user_limit_exceeded", "labels_exclude", "eligibility", "licence", "lot_forbidden"}
+)
+"""Codes of quota and rules that stand for ever."""
 
 
-def why(jobs: Jobs, output: FormatOption = Format.TABLE, server: ServerOption = None, home: HomeOption = None) -> None:
-    """Why jobs wait, for each of their options, and when they are expected to start."""
+def why(
+    jobs: Jobs,
+    changes: Annotated[
+        bool, typer.Option("--changes/--no-changes", help="Try what would start them sooner; takes a forecast")
+    ] = True,
+    output: FormatOption = Format.TABLE,
+    server: ServerOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Why jobs wait, for each of their options, when they are expected to start, and what would start them sooner.
+
+    Exit code: 0; 3 if one starts only after a delivery, 4 if one can never start, 5 if quota or rules never admit it.
+    """
     with connect(server, home) as client:
-        found = [client.reasons(job) for job in jobs]
-    if document(found[0] if len(found) == 1 else found, output):
-        return
+        found = [_asked(client, job, changes) for job in jobs]
+    code = max((exit_code(job) for job in found), default=0)
     if output is Format.NAME:
         table(found, (), output, name="id")
-        return
-    for number, job in enumerate(found):
-        if number:
-            say()
-        _explain(job, output)
+    elif not document(found[0] if len(found) == 1 else found, output):
+        for number, job in enumerate(found):
+            if number:
+                say()
+            _explain(job, output)
+    raise typer.Exit(code)
+
+
+def _asked(client: "Client", job: str, changes: bool) -> dict[str, Any]:
+    """The reasons stand whatever becomes of the forecast."""
+    from scheduler.errors import OverloadedError
+
+    try:
+        return client.reasons(job, changes=changes)
+    except OverloadedError as error:
+        if not changes:
+            raise
+        return {**client.reasons(job), "forecast_problem": str(error)}
+
+
+def exit_code(job: Mapping[str, Any]) -> int:
+    """0 where waiting helps; else 3, 4 or 5, by what stands for ever against every option."""
+    if job["state"] != "waiting" or not job["options"]:
+        return 0
+    if any(not option["for_ever"] and not option["delivery"] for option in job["options"]):
+        return 0
+    if any(option["delivery"] for option in job["options"]):
+        return 3
+    codes = {reason["code"] for option in job["options"] for reason in option["reasons"]}
+    return 5 if codes & DENIALS else 4
 
 
 def _explain(job: dict[str, Any], output: Format) -> None:
@@ -34,7 +78,8 @@ def _explain(job: dict[str, Any], output: Format) -> None:
         devices = "" if held(job) == "-" else f" on {held(job)}"
         say(f"{said}{devices}.")
         return
-    say(f"{said} since {duration(seconds_between(job['submitted']))}.")
+    place = f", number {job['position']} of {job['waiting']} in the queue" if job.get("position") else ""
+    say(f"{said} since {duration(seconds_between(job['submitted']))}{place}.")
     main = sentence(reason_of(job["reason"])) if job["reason"] else ""
     if main:
         say(main)
@@ -45,7 +90,35 @@ def _explain(job: dict[str, Any], output: Format) -> None:
     if expected.get("start"):
         start = duration(max(0.0, -(seconds_between(expected["start"]) or 0.0)))
         say()
-        say(f"Expected to start at {when(expected['start'])} (in {start}) and to end at {when(expected['finish'])}.")
+        say(
+            f"Expected to start at {when(expected['start'])} (in {start}{band(expected, 'start')}) and to end at "
+            f"{when(expected['finish'])}{band(expected, 'finish')}."
+        )
+    say_changes(job.get("changes", []))
+    if "forecast_problem" in job:
+        say()
+        say(f"No forecast: {job['forecast_problem']}")
+
+
+def band(expected: Mapping[str, Any], name: str) -> str:
+    """`, between 12:03:04 and 12:40:00`, where the two differ."""
+    low, high = expected.get(f"{name}_low"), expected.get(f"{name}_high")
+    if not low or low == high:
+        return ""
+    return f", between {when(low)} and {when(high)}" if high else f", at the earliest {when(low)}"
+
+
+def say_changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """What would start the job sooner, the smallest change first."""
+    if not changes:
+        return
+    say()
+    say("It would start sooner with:")
+    for change in changes:
+        starts = "now" if not change["wait_s"] else f"in {duration(change['wait_s'])}"
+        others = len(change["victims"])
+        cost = f"; {others} other job{'s' if others > 1 else ''} would have to leave" if others else ""
+        say(f"- {change['text']}: on {change['starts_on']}, {starts}{cost}")
 
 
 def say_options(options: list[dict[str, Any]], output: Format, told: str = "") -> None:
@@ -60,6 +133,9 @@ def say_options(options: list[dict[str, Any]], output: Format, told: str = "") -
         say()
     for line in more:
         say(f"- {line}")
+    for delivery in (option["delivery"] for option in options if option.get("delivery")):
+        late = f", nine times in ten by {delivery['p90'][:10]}" if delivery["p90"] else ""
+        say(f"- Lot {delivery['lot']} brings {delivery['count']} by {delivery['expected'][:10]}{late}.")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from scheduler.cli.humanise import amount, duration, when
 from scheduler.cli.output import Format, document, fields, heading, say, table
-from scheduler.cli.rows import ATTEMPTS, JOBS, asked, bar, held, progress
+from scheduler.cli.rows import ATTEMPTS, JOBS, WEIGHED, asked, bar, held, progress
 from scheduler.cli.selection import (
     FormatOption,
     HomeOption,
@@ -57,7 +57,12 @@ def get(jobs: Jobs, output: FormatOption = Format.TABLE, server: ServerOption = 
         table([{**job, "attempts": len(job["attempts"])} for job in found], JOBS, output, name="id")
 
 
-def describe(jobs: Jobs, server: ServerOption = None, home: HomeOption = None) -> None:
+def describe(
+    jobs: Jobs,
+    decisions: Annotated[bool, typer.Option("--decisions", help="Make each allocation again from the journal")] = False,
+    server: ServerOption = None,
+    home: HomeOption = None,
+) -> None:
     """Everything about jobs, with what happened to them at the bottom."""
     with connect(server, home) as client:
         for number, reference in enumerate(jobs):
@@ -66,6 +71,8 @@ def describe(jobs: Jobs, server: ServerOption = None, home: HomeOption = None) -
             job = client.job(reference)
             _describe(job)
             events = list(client.events(job=job["id"]))[-EVENTS_SHOWN:]
+            if decisions:
+                _say_decisions(client.decisions(job["id"]))
             heading("Events")
             for event in events:
                 say(event_line(event))
@@ -104,6 +111,21 @@ def _describe(job: dict[str, Any]) -> None:
     if job["attempts"]:
         heading("Attempts")
         table(job["attempts"], ATTEMPTS, Format.TABLE)
+
+
+def _say_decisions(decisions: list[dict[str, Any]]) -> None:
+    heading("Decisions")
+    for found in decisions:
+        same = "the same again" if found["same"] else "NOT the same when made again"
+        say(f"attempt {found['attempt']}, {when(found['time'])}, record {found['seq']}: {found['chosen']}, {same}")
+        told = [
+            ("policy", f"{found['policy']}, placement {found['placement']}, state {found['inputs']}"),
+            ("prices", ", ".join(f"{row} {price:.3g}" for row, price in found["prices"].items())),
+            ("rules", ", ".join(found["rules"])),
+            ("made way", ", ".join(found["victims"])),
+        ]
+        fields(told)
+        table(found["options"], WEIGHED, Format.TABLE)
 
 
 def _expected(expected: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ def _register() -> None:
         jobs,
         planning,
         quota,
+        reserving,
         running,
         serving,
         submitting,
@@ -44,7 +45,8 @@ def _register() -> None:
         validating,
     )
 
-    for module in (serving, submitting, planning, jobs, insight, running, acts, fleet, quota, tokens, validating):
+    modules = (serving, submitting, planning, jobs, insight, running, acts, fleet, quota, reserving, tokens, validating)
+    for module in modules:
         module.register(app)
 
 

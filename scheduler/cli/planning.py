@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scheduler.cli.humanise import duration, when
-from scheduler.cli.insight import say_options
+from scheduler.cli.insight import band, say_changes, say_options
 from scheduler.cli.output import Format, document, fields, say
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
 
@@ -18,6 +18,7 @@ __all__ = ["plan", "register", "show_plans", "simulate"]
 VERDICTS: Final = {
     "starts_now": "starts now",
     "waits": "would wait",
+    "after_delivery": "can run only after a delivery",
     "infeasible": "can never run here",
     "denied": "can never be admitted",
 }
@@ -40,7 +41,7 @@ def plan(
 ) -> None:
     """What would happen to a job: on the running service as it is, or with --cluster on that fleet while it is empty.
 
-    Exit code: 0 starts now, 3 would wait, 4 infeasible for ever, 5 denied.
+    Exit code: 0 starts now, 3 would wait or needs a delivery, 4 infeasible for ever, 5 denied.
     """
     if cluster:
         show_plans(_on_empty(files, cluster, tenants, rules, policy), output)
@@ -98,21 +99,20 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
     many = f" ({found['jobs']} jobs)" if found["jobs"] > 1 else ""
     say(f"{found['name']}{many} {VERDICTS[found['verdict']]}.")
     wait = found["wait_s"]
-    ends = ""
-    if found["finish"]:
-        low, high = when(found["finish_low"]), when(found["finish_high"])
-        ends = f"{when(found['finish'])}" + (f" (between {low} and {high})" if low != high else "")
+    later = wait is not None and found["verdict"] != "starts_now"
+    place = f" (number {found['position']} of {found['waiting']})" if later and found["position"] else ""
     fields(
         (
             ("problem", found["problem"]),
             ("what to do", found["remedy"]),
             ("takes", found["chosen"]),
             ("nodes", ", ".join(found["nodes"])),
-            ("waits", "" if wait is None or found["verdict"] == "starts_now" else duration(wait)),
+            ("waits", f"{duration(wait)}{place}" if later else ""),
+            ("starts", when(found["start"]) + band(found, "start") if later else ""),
             ("runs", "" if found["run_s"] is None else duration(found["run_s"])),
-            ("ends", ends),
+            ("ends", when(found["finish"]) + band(found, "finish") if found["finish"] else ""),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
-            ("would start now", _change(found["change"])),
+            ("prices", "; ".join(_price(price) for price in found["prices"])),
         )
     )
     say_options(found["options"], output)
@@ -121,10 +121,12 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
     for quota in found["quota"]:
         tenant = quota["tenant"] or "the fleet"
         say(f"- {tenant}, {quota['resource']}: {quota['before']} of {quota['limit']} before, {quota['after']} after")
+    say_changes(found["changes"])
 
 
-def _change(change: dict[str, str] | None) -> str:
-    return "" if change is None else f"with {change['text']} (on {change['starts_on']})"
+def _price(price: dict[str, Any]) -> str:
+    """A shadow price with what one device more and one less would make of it."""
+    return f"{price['row']} {price['price']:.3g} ({price['one_more']:.3g} to {price['one_less']:.3g})"
 
 
 def simulate(

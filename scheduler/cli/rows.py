@@ -15,6 +15,7 @@ __all__ = [
     "OPTIONS",
     "POOLS",
     "QUOTAS",
+    "WEIGHED",
     "asked",
     "bar",
     "budget",
@@ -64,6 +65,21 @@ def bar(ratio: float | None, width: int = 12) -> str:
     return "#" * full + "-" * (width - full)
 
 
+def _band(option: Row) -> str:
+    """`38 to 49`: the ends of the rate's band."""
+    if not option.get("rate"):
+        return "-"
+    return f"{amount(option['rate_low'])} to {amount(option['rate_high'])}"
+
+
+def _verdict(option: Row) -> str:
+    if not option["reasons"]:
+        return "starts now"
+    if option.get("delivery"):
+        return f"from {option['delivery']['expected'][:10]}"
+    return "never" if option["for_ever"] else "not now"
+
+
 def _expected(job: Row) -> str:
     found = job.get("expected") or {}
     if job["state"] == "waiting":
@@ -107,7 +123,17 @@ OPTIONS: Final[Sequence[Column]] = (
     Column("", lambda r: "*" if r.get("chosen") else ""),
     Column("OPTION", lambda r: r["option"]),
     Column("RATE", lambda r: amount(r["rate"]) if r.get("rate") else "-", right=True),
-    Column("VERDICT", lambda r: "starts now" if not r["reasons"] else "never" if r["for_ever"] else "not now"),
+    Column("BAND", _band, wide=True),
+    Column("FROM", lambda r: r.get("provenance") or "-", wide=True),
+    Column("VERDICT", _verdict),
+    Column("REASON", lambda r: "; ".join(short(reason) for reason in r["reasons"])),
+)
+
+WEIGHED: Final[Sequence[Column]] = (
+    Column("", lambda r: "*" if r["chosen"] else ""),
+    Column("OPTION", lambda r: r["option"]),
+    Column("SHARE", lambda r: share(r["share"]) if r["share"] else "-", right=True),
+    Column("PRICE", lambda r: f"{r['paid']:.3g}" if r["paid"] else "-", right=True),
     Column("REASON", lambda r: "; ".join(short(reason) for reason in r["reasons"])),
 )
 

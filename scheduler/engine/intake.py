@@ -163,7 +163,7 @@ def _check_load(state: State, spec: Job, actor: Actor) -> None:
     members = spec.array.last - spec.array.first + 1 if spec.array else 1
     if len(state.rows_of) + members > MAX_ACTIVE_JOBS:
         raise OverloadedError(f"{len(state.rows_of)} jobs have not ended, the limit is {MAX_ACTIVE_JOBS}", "try later")
-    limit = state.tenant_named(spec.tenant).per_user.max_waiting_jobs
+    limit = state.tenant_named(spec.tenant).per_user.max_waiting_jobs if spec.tenant else None  # the root has none
     if limit is not None:
         own = state.waiting_jobs(spec.tenant, actor.user)
         if own + members > limit:

@@ -93,19 +93,21 @@ class Windows:
         return round(max(0.0, amount - job.done) / rate.low * US_PER_S)
 
     def in_the_way(
-        self, reservation: Reservation, holding: Iterable[JobRecord], rows: Mapping[int, tuple[OptionRow, int]]
+        self, window: Reservation, holding: Iterable[JobRecord], held: Mapping[int, tuple[OptionRow, int]]
     ) -> list[int]:
-        """Jobs that hold nodes of the window and may still run when it begins. `rows` gives for each job the option
-        that it holds and when it began."""
-        nodes = self._nodes[reservation.id]
+        """Jobs that hold nodes of the window and may still run when it begins. `held` gives for each job the option
+        that it holds and when it began; what it does not know counts as endless. The window need not be one of these.
+        """
+        nodes = {self._fleet.cluster.node_index(name) for name in window.nodes}
         found = []
         for job in holding:
             attempt = job.attempt
             if attempt is None or not any(grant.node in nodes for grant in attempt.allocation.grants):
                 continue
-            known = rows.get(job.number)
+            own = bool(window.tenant) and within(job.spec.tenant, window.tenant)
+            known = held.get(job.number)
             end_us = FOREVER_US if known is None else known[1] + self.run_us(job, known[0])
-            if any(other.id == reservation.id for other in self._against(job, end_us)):
+            if not own and end_us > window.from_us:
                 found.append(job.number)
         return found
 

@@ -16,6 +16,7 @@ from scheduler.service.faults import error_body, status_of
 from scheduler.service.routes_fleet import open_router
 from scheduler.service.routes_fleet import router as fleet_router
 from scheduler.service.routes_jobs import router as jobs_router
+from scheduler.service.routes_reservations import router as reservations_router
 from scheduler.service.routes_tenants import router as tenants_router
 
 __all__ = ["build_app"]
@@ -30,6 +31,7 @@ def build_app(desk: Desk) -> FastAPI:
     app.include_router(jobs_router)
     app.include_router(fleet_router)
     app.include_router(tenants_router)
+    app.include_router(reservations_router)
     app.include_router(open_router)
     app.add_exception_handler(DualtrackError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

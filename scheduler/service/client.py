@@ -59,8 +59,14 @@ class Client:
         """One job by id, unambiguous prefix of an id, or unambiguous name."""
         return self._send("GET", _path("jobs", job))
 
-    def reasons(self, job: str) -> View:
-        return self._send("GET", _path("jobs", job, "reasons"))
+    def reasons(self, job: str, *, changes: bool = False) -> View:
+        """With `changes` also the place in the queue, a band of the start, and what would start it sooner."""
+        return self._send("GET", _path("jobs", job, "reasons"), params={"changes": "true"} if changes else {})
+
+    def decisions(self, job: str, attempt: int | None = None) -> list[View]:
+        """Allocations of the job, made again from the journal."""
+        asked = {} if attempt is None else {"attempt": attempt}
+        return self._items(self._send("GET", _path("jobs", job, "decisions"), params=asked))
 
     def act(self, job: str, action: str) -> View:
         """cancel, suspend, resume or requeue."""
@@ -90,6 +96,16 @@ class Client:
     def node(self, node: str, action: str) -> View:
         """cordon, uncordon or drain."""
         return self._send("POST", _path("nodes", node, action))
+
+    def reservations(self) -> list[View]:
+        return self._items(self._send("GET", "/v1/reservations"))
+
+    def reserve(self, wanted: Mapping[str, Any], *, dry_run: bool = False) -> View:
+        """Keep nodes free in a window; with `dry_run` only tell which, and who would be in the way."""
+        return self._send("POST", "/v1/reservations", json=wanted, params={"dry_run": "true"} if dry_run else {})
+
+    def cancel_reservation(self, reservation: str) -> View:
+        return self._send("DELETE", _path("reservations", reservation))
 
     def tenants(self) -> list[View]:
         return self._items(self._send("GET", "/v1/tenants"))

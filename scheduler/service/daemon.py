@@ -141,6 +141,7 @@ class Service:
         self, options: ServeOptions, config: Configured, journal: JournalStore, found: Recovered, backends: Backends
     ) -> None:
         self.options = options
+        self.journal = journal
         self.config = config
         self.clock = found.clock
         self._found = found
@@ -208,7 +209,7 @@ class Service:
         """What the API works with."""
         return Desk(
             loop=self.loop, feed=self.feed, tokens=self.tokens, metrics=self.metrics, clock=self.clock,
-            forecaster=self.forecaster, new_id=new_id, stop=self.stop,
+            forecaster=self.forecaster, journal=self.journal, new_id=new_id, stop=self.stop,
             info={"version": __version__, "cluster": self.config.cluster.name, "url": url, "pid": os.getpid(),
                   "home": str(self.options.home)},
         )  # fmt: skip

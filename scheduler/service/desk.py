@@ -10,7 +10,7 @@ from msgspec import Struct
 from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
 from scheduler.errors import AuthError, NotFoundError, TooLargeError, UsageError
-from scheduler.ports import Clock
+from scheduler.ports import Clock, JournalStore
 from scheduler.service.feed import Feed
 from scheduler.service.forecasts import Forecaster
 from scheduler.service.identity import Identity, Permission, TokenStore, require, sees
@@ -32,6 +32,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     clock: Clock
     forecaster: Forecaster
+    journal: JournalStore
     new_id: Callable[[], str]
     stop: Callable[[], None]
     info: dict[str, Any]

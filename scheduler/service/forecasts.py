@@ -5,15 +5,16 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any, Final, TypeVar
 
 from scheduler.errors import DualtrackError, OverloadedError
-from scheduler.model.events import Actor
+from scheduler.model.events import Actor, Record
 from scheduler.model.jobs import Job
 from scheduler.ports import Clock
-from scheduler.service.plans import expected_of, plan_on_image
+from scheduler.service.decisions import decisions_from
+from scheduler.service.plans import expected_of, plan_on_image, why_on_image
 from scheduler.service.views import Expected, View
 
 __all__ = ["Forecaster"]
@@ -78,6 +79,14 @@ class Forecaster:
         """Blocks. Raises what a submission would raise, OverloadedError when it takes too long."""
         return self._run(plan_on_image, image, job, actor, now_us)
 
+    def why(self, image: bytes, job: int, now_us: int) -> View:
+        """Blocks. Raises OverloadedError when it takes too long."""
+        return self._run(why_on_image, image, job, now_us)
+
+    def decisions(self, records: Sequence[Record], seqs: frozenset[int]) -> list[View]:
+        """The allocations of the records `seqs`, made again from the history that begins with `records`. Blocks."""
+        return self._run(decisions_from, records, seqs)
+
     def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         if not self._turn.acquire(timeout=ANSWER_WITHIN_S):
             raise OverloadedError("other forecasts are being made", "try again in a moment")
@@ -134,6 +143,5 @@ class Forecaster:
             if not live:
                 self._expected = {}
             return
-        found = self._run(expected_of, image(), self._clock.now_us())
-        self._expected = {job: Expected(start, finish, basis) for job, (start, finish, basis) in found.items()}
+        self._expected = self._run(expected_of, image(), self._clock.now_us())
         self._version = version

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from scheduler.engine.explain import OptionReport
+from scheduler.engine.explain import Delivery, OptionReport
 from scheduler.model.allocations import Chosen
+from scheduler.service.feed import iso
 from scheduler.service.views import View, reason_view
 
-__all__ = ["option_name", "options_view"]
+__all__ = ["delivery_view", "option_name", "options_view"]
 
 
 def option_name(chosen: Sequence[Chosen]) -> str:
@@ -28,8 +29,22 @@ def _option_view(report: OptionReport, chosen: tuple[Chosen, ...]) -> dict[str, 
         "rate": None if rate is None else rate.value,
         "rate_low": None if rate is None else rate.low,
         "rate_high": None if rate is None else rate.high,
+        "provenance": None if rate is None else str(rate.provenance),
+        "absolute": rate is not None and rate.absolute,
         "compute_units": report.charge / 1_000,
         "reasons": [reason_view(reason) for reason in report.reasons],
-        "for_ever": report.never,
+        "for_ever": report.never and report.delivery is None,
+        "delivery": None if report.delivery is None else delivery_view(report.delivery),
         "chosen": bool(chosen) and report.chosen == chosen,
+    }
+
+
+def delivery_view(delivery: Delivery | None) -> View | None:
+    if delivery is None:
+        return None
+    return {
+        "lot": delivery.lot,
+        "count": delivery.count,
+        "expected": iso(delivery.expected_us),
+        "p90": iso(delivery.p90_us),
     }

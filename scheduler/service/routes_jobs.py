@@ -10,14 +10,16 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from scheduler.config import decode_job
 from scheduler.engine import intake
 from scheduler.engine.explain import explain
-from scheduler.engine.records import JobRecord
+from scheduler.engine.image import encode
+from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
 from scheduler.errors import ConfigError, ConflictError, NotFoundError, UnavailableError, UsageError
 from scheduler.model.events import Actor, JobAction, JobUpdated
-from scheduler.model.jobs import Job
+from scheduler.model.jobs import Job, Moves
 from scheduler.model.lifecycle import JobState
 from scheduler.model.units import US_PER_S
 from scheduler.service.configuration import DEFAULT_TENANT
+from scheduler.service.decisions import find_allocation, history_until
 from scheduler.service.desk import Body, Desk, allow, decoded, desk_of, find_job
 from scheduler.service.identity import Identity, Permission, actor_of, require, sees
 from scheduler.service.loop import Proposal
@@ -28,6 +30,7 @@ from scheduler.service.views import View, job_view, matches, nodes_of, summary_v
 __all__ = [
     "cancel",
     "Changes",
+    "get_decisions",
     "get_job",
     "get_reasons",
     "job_of",
@@ -168,20 +171,44 @@ def get_job(desk: TheDesk, identity: Caller, job: str) -> View:
 
 
 @router.get("/jobs/{job}/reasons")
-def get_reasons(desk: TheDesk, identity: Caller, job: str) -> View:
-    """Why it waits, for each of its options: everything that blocks it, by how much, for ever or not now."""
+def get_reasons(desk: TheDesk, identity: Caller, job: str, changes: bool = False) -> View:
+    """Why it waits, for each of its options: everything that blocks it, by how much, now, until a delivery or for ever.
 
-    def question(state: State) -> View:
+    With `changes` also its place in the queue, its expected start with a band, and what would start it sooner.
+    """
+
+    def question(state: State) -> tuple[View, int, bytes]:
         found = find_job(state, job, identity)
         now_us = desk.clock.now_us()
         waiting = found.state is JobState.WAITING
-        return {
+        view = {
             **summary_view(state, found, now_us, desk.forecaster.expected(found.number)),
             "offer": _offer(desk, state, found),
             "options": options_view(explain(state, found.number, now_us)) if waiting else [],
         }
+        return view, found.number, encode(state) if waiting and changes else b""
 
-    return desk.loop.ask(question)
+    view, number, image = desk.loop.ask(question)
+    return {**view, **desk.forecaster.why(image, number, desk.clock.now_us())} if image else view
+
+
+@router.get("/jobs/{job}/decisions")
+def get_decisions(desk: TheDesk, identity: Caller, job: str, attempt: int | None = None) -> dict[str, list[View]]:
+    """Each allocation that it got, made again from the journal: what the cycle saw, and whether it is the same.
+
+    All attempts, oldest first, or the one that is asked for.
+    """
+
+    def question(state: State) -> tuple[int, list[Attempt]]:
+        found = find_job(state, job, identity)
+        return found.number, [a for a in found.attempts if attempt is None or a.n == attempt]
+
+    number, attempts = desk.loop.ask(question)
+    if not attempts:
+        raise NotFoundError("the job has no such attempt yet", "`dualtrack why` tells why it waits")
+    seqs = [find_allocation(desk.journal, number, a) for a in attempts]
+    views = desk.forecaster.decisions(history_until(desk.journal, max(seqs)), frozenset(seqs))
+    return {"items": [{**view, "victims": [desk.loop.id_of(n) for n in view["victims"]]} for view in views]}
 
 
 def _offer(desk: Desk, state: State, job: JobRecord) -> View | None:
@@ -250,25 +277,30 @@ class Changes(msgspec.Struct, forbid_unknown_fields=True):
     priority: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
     time_limit_s: Annotated[float, msgspec.Meta(gt=0, le=3.2e9)] | None = None
     deadline_us: Annotated[int, msgspec.Meta(gt=0, le=2**61)] | None = None
+    moves: Moves | None = None
 
 
 @router.patch("/jobs/{job}", openapi_extra=_JSON)
 def update(desk: TheDesk, identity: Doer, job: str, body: Bytes) -> View:
-    """Change priority, time limit or deadline of a live job."""
+    """Change priority, time limit, deadline or permitted moves of a live job."""
     try:
         changes = msgspec.convert(decoded(body), Changes)
     except msgspec.ValidationError as error:
-        raise ConfigError(str(error), "priority is 0 to 1000, time_limit_s a positive number") from error
+        remedy = "priority is 0 to 1000, time_limit_s a positive number, moves a word of job files"
+        raise ConfigError(str(error), remedy) from error
     if changes == Changes():
-        raise UsageError("nothing to change", "give priority, time_limit_s or deadline_us")
+        raise UsageError("nothing to change", "give priority, time_limit_s, deadline_us or moves")
 
     def change(state: State, now_us: int) -> Proposal:
         found = _own(state, job, identity)
         if found.terminal:
             raise ConflictError(f"job {found.id} has ended", "submit it again instead")
+        checkpoint = found.spec.checkpoint
+        if changes.moves is Moves.ANY and not (checkpoint and checkpoint.portable):
+            raise ConflictError(f"job {found.id} has no portable checkpoint", "allow moves within its family instead")
         actor = Actor(identity.user, identity.tenant or found.spec.tenant, True)
         limit_us = None if changes.time_limit_s is None else round(changes.time_limit_s * US_PER_S)
-        event = JobUpdated(found.number, actor, changes.priority, limit_us, changes.deadline_us)
+        event = JobUpdated(found.number, actor, changes.priority, limit_us, changes.deadline_us, changes.moves)
         return Proposal((event,), lambda s: summary_view(s, s.jobs[found.number], desk.clock.now_us()))
 
     view: View = desk.loop.change(change)

@@ -36,11 +36,15 @@ View = dict[str, Any]
 
 
 class Expected(Struct, frozen=True):
-    """A forecast of one job: microseconds since the Unix epoch, and what the run time rests on."""
+    """A forecast of one job: microseconds since the Unix epoch with their bands, and what the run time rests on."""
 
     start_us: int | None
     finish_us: int | None
     basis: str = ""
+    start_low_us: int | None = None
+    start_high_us: int | None = None
+    finish_low_us: int | None = None
+    finish_high_us: int | None = None
 
 
 def reason_view(reason: Reason | None) -> View | None:
@@ -192,7 +196,15 @@ def ran_us(job: JobRecord, now_us: int) -> int:
 def expected_view(expected: Expected | None) -> View | None:
     if expected is None:
         return None
-    return {"start": iso(expected.start_us), "finish": iso(expected.finish_us), "basis": expected.basis}
+    return {
+        "start": iso(expected.start_us),
+        "start_low": iso(expected.start_low_us),
+        "start_high": iso(expected.start_high_us),
+        "finish": iso(expected.finish_us),
+        "finish_low": iso(expected.finish_low_us),
+        "finish_high": iso(expected.finish_high_us),
+        "basis": expected.basis,
+    }
 
 
 def matches(view: Mapping[str, Any], labels: Sequence[str]) -> bool:

@@ -8,9 +8,9 @@ from scheduler.engine.engine import Engine
 from scheduler.engine.image import encode
 from scheduler.engine.state import State
 from scheduler.model.events import Actor, EpochStarted
-from scheduler.service.changes import candidates
+from scheduler.planning import Asked, counterfactuals
 from scheduler.service.configuration import Sources, configured
-from scheduler.service.plans import expected_of, plan_on_empty, plan_on_image
+from scheduler.service.plans import expected_of, plan_on_empty, plan_on_image, why_on_image
 from tests.support.embedded import a_job
 
 NOW = 1_800_000_000_000_000
@@ -60,17 +60,51 @@ def test_a_busy_fleet_lets_it_wait_and_says_until_when(busy):
 
 def test_the_change_that_is_proposed_starts_the_job_when_it_is_made(busy):
     asked = job(("h200", 8))
-    change = plan_on_image(encode(busy), asked, ACTOR, NOW)["change"]
-    assert change is not None
-    changed = dict(candidates(busy, asked))[change["text"]]
-    again = plan_on_image(encode(busy), changed, ACTOR, NOW)
-    assert (again["verdict"], again["chosen"]) == ("starts_now", change["starts_on"])
+    found = plan_on_image(encode(busy), asked, ACTOR, NOW)
+    assert found["change"] == found["changes"][0]
+    proposals = counterfactuals(encode(busy), Asked(job=asked, actor=ACTOR), NOW).proposals
+    assert len(proposals) == len(found["changes"])
+    again = plan_on_image(encode(busy), proposals[-1].change.job, ACTOR, NOW)
+    assert (again["verdict"], again["chosen"]) == ("starts_now", found["changes"][-1]["starts_on"])
+
+
+def test_a_plan_tells_the_place_in_the_queue_and_a_band_of_the_start(busy):
+    found = plan_on_image(encode(busy), job(("h200", 8)), ACTOR, NOW)
+    assert (found["position"], found["waiting"]) == (1, 1)
+    assert found["start_low"] <= found["start"] <= found["start_high"]
+    assert found["options"][0]["provenance"]
+    assert found["prices"] == [] or found["prices"][0]["one_more"] <= found["prices"][0]["one_less"]
+
+
+def test_why_tells_the_same_of_a_job_that_waits(busy):
+    engine = Engine(busy)
+    for event in intake.submission(busy, job(("h200", 8)), ACTOR, lambda: "asked", NOW):
+        engine.fold(event, NOW)
+    for event in engine.decide(NOW).events:
+        engine.fold(event, NOW)
+    found = why_on_image(encode(busy), 1, NOW)
+    assert (found["position"], found["waiting"]) == (1, 1)
+    assert found["expected"]["start_low"] <= found["expected"]["start"]
+    assert all(change["sooner_s"] > 0 for change in found["changes"])
+
+
+def test_what_comes_with_a_delivery_is_told_with_its_date_and_would_wait(config):
+    from msgspec import structs
+
+    from scheduler.model.rules import Lot, Rules, Tranche
+
+    lot = Lot(id="h200-second", accelerator="h200", tranches=(Tranche(count=8, expected_us=NOW + 10**12),))
+    ordered = structs.replace(config, rules=Rules(lots=(lot,)))
+    found = plan_on_empty(ordered, job(("h200", 16)), ACTOR, NOW)
+    assert (found["verdict"], found["exit_code"], found["chosen"]) == ("after_delivery", 3, "h200:16")
+    assert (found["delivery"]["lot"], found["delivery"]["count"]) == ("h200-second", 8)
+    assert not found["options"][0]["for_ever"]
 
 
 def test_what_can_never_run_is_told_with_what_could(config):
     found = plan_on_empty(config, job(("h200", 16)), ACTOR, NOW)
     assert (found["verdict"], found["exit_code"]) == ("infeasible", 4)
-    assert found["change"] == {"text": "also accept h200:8", "starts_on": "h200:8"}
+    assert (found["change"]["text"], found["change"]["starts_on"]) == ("also accept h200:8", "h200:8")
 
 
 def test_what_quota_denies_is_told_with_what_it_would_admit(config):
