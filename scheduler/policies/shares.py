@@ -157,7 +157,7 @@ def max_total(
         share += part * _whole(rows, pick)
     share /= max(1.0, float(rows.load(share).max(initial=0.0)))
     level = float((worth[share > 0] * share[share > 0]).sum())
-    found = Level(level, max(bound, level), share, prices / bound if bound > 0 else prices)
+    found = Level(level, max(bound, level), share, prices / bound if bound > 0 else prices, prices[None])
     return _told(problem, kept, found, found.level, found.bound, gap)
 
 
@@ -190,8 +190,8 @@ def _whole(rows: Rows, pick: Int) -> Real:
 
 def _solved(problem: Shares, rows: Rows, kept: Int, asked: Asked, warm: Real | None, gap: float, rounds: int) -> Level:
     if not np.isfinite(asked.most):  # nobody asks for anything
-        return Level(np.inf, np.inf, np.zeros(len(rows.speed)), np.zeros(len(kept)))
-    start = np.maximum(warm * problem.available, 0.0)[kept] if warm is not None else None
+        return Level(np.inf, np.inf, np.zeros(len(rows.speed)), np.zeros(len(kept)), np.zeros((0, len(kept))))
+    start = np.maximum(warm * problem.available, 0.0)[None, kept] if warm is not None else None
     return highest(rows, asked, None, start, gap, rounds)
 
 

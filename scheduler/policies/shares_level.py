@@ -131,42 +131,52 @@ class Level:
     bound: float
     share: Real
     prices: Real
+    mixed: Real  # [columns, r] the prices of the columns in the mix: a warm start for a problem like this
 
 
 def highest(
-    rows: Rows, asked: Asked, start: tuple[float, Real] | None, warm: Real | None, gap: float, rounds: int
+    rows: Rows,
+    asked: Asked,
+    start: tuple[float, Real] | None,
+    warm: Real | None,
+    gap: float,
+    rounds: int,
+    enough: float = 0.0,
 ) -> Level:
-    """The highest level. `start` is a feasible (level, share); without it, idle is taken for level 0."""
+    """The highest level. `start` is a feasible (level, share); without it, idle is taken for level 0.
+
+    `warm` float64[k, r] are prices to begin with. The search ends where the bound falls below `enough`.
+    """
     count = len(rows.available)
     if count == 0:
         return _free(rows, asked)
     search = _Search(rows, asked, start)
-    centre = _normal(warm) if warm is not None else None
-    if centre is None:
-        centre = np.full(count, 1.0 / count)
-    search.ask(centre)
+    for prices in warm if warm is not None and len(warm) else np.ones((1, count)):
+        search.ask(_normal(prices))
+        if search.bound < enough:
+            return search.told()
     smoothing, lower = SMOOTHING, -np.inf
     for _ in range(rounds):
         before, (reached, dual) = lower, search.master.solve()
         lower = max(lower, reached)
-        target = _normal(dual)
-        if search.bound - lower <= gap * abs(search.bound) or target is None:
+        if search.bound < enough or search.bound - lower <= gap * abs(search.bound) or not dual.any():
             break
+        target = _normal(dual)
         better = search.ask(smoothing * search.prices + (1 - smoothing) * target)
         # where neither side came nearer, the smoothed prices would be the same again: take the master's own
         smoothing = SMOOTHING if better or lower > before else 0.0
     return search.told()
 
 
-def _normal(prices: Real) -> Real | None:
+def _normal(prices: Real) -> Real:
     total = float(prices.sum())
-    return prices / total if total > 0 else None
+    return prices / total if total > 0 else np.full(len(prices), 1.0 / len(prices))
 
 
 def _free(rows: Rows, asked: Asked) -> Level:
     demand, _ = asked.at(asked.most if np.isfinite(asked.most) else 0.0)
     share = rows.spread(np.zeros(len(rows.speed)), demand)
-    return Level(asked.most, asked.most, share, np.zeros(0))
+    return Level(asked.most, asked.most, share, np.zeros(0), np.zeros((0, 0)))
 
 
 class _Search:
@@ -201,12 +211,16 @@ class _Search:
     def told(self) -> Level:
         part = self.master.parts()
         share = part[0] * self._start[1] if self._start is not None else np.zeros(len(self._rows.speed))
+        mixed = [self.prices]
         for (prices, level), weight in zip(self._columns, part[1:], strict=True):
             if weight > LEAST_SHARE:
+                mixed.append(prices)
                 share += weight * self._rows.spread(self._rows.cost(prices), self._asked.at(level)[0])
         share /= max(1.0, float(self._rows.load(share).max(initial=0.0)))
         reached = self._asked.reached(self._rows.throughput(share))
-        return Level(min(reached, self.bound), self.bound, share, self.prices)
+        if self._start is not None and reached < self._start[0]:
+            reached, share = self._start
+        return Level(min(reached, self.bound), self.bound, share, self.prices, np.array(mixed))
 
 
 class Master:
@@ -232,13 +246,24 @@ class Master:
         self._highs.addCol(level / (self._scale or 1.0), 0.0, highspy.kHighsInf, len(place), place, amount)
 
     def solve(self) -> tuple[float, Real]:
-        self._highs.run()
+        self._run()
         dual = np.array(self._highs.getSolution().row_dual[: self._rows])
         scale = self._scale or 1.0
         return float(self._highs.getInfo().objective_function_value) * scale, np.maximum(dual, 0.0) * scale
 
+    def _run(self) -> None:
+        """Columns that are almost the same can leave the simplex with a basis that it cannot use: then from scratch,
+        and at last with the usual tolerances."""
+        for name in ("", "primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+            self._highs.run()
+            if self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+                return
+            self._highs.clearSolver()
+            if name:
+                self._highs.setOptionValue(name, 1e-7)
+
     def parts(self) -> Real:
-        self._highs.run()
+        self._run()
         part = np.maximum(np.array(self._highs.getSolution().col_value), 0.0)
         mix: Real = part / max(float(part.sum()), LEAST_SHARE)
         return mix
