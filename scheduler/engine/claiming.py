@@ -31,26 +31,38 @@ def claims_of(
     found: Int = np.where(job_class == OPPORTUNISTIC, Claim.IDLE, plain).astype(np.int64)
     if not tree.governed.any() or not len(numbers):
         return found
-    priority, waiting = columns.job("priority")[numbers], current == NONE
-    order = np.lexsort((numbers, waiting, -priority, ~pinned, job_class))
-    order = order[job_class[order] != OPPORTUNISTIC]
+    waiting = current == NONE
     option = np.where(waiting, _favourites(gathered.ptr, is_open, rank), current)
-    order = order[option[order] != NONE]
-    ptr, entry = _entries(gathered.use_ptr, option[order])
-    row, amount = gathered.use_row[entry], gathered.use_amount[entry]
+    firm = np.flatnonzero((job_class != OPPORTUNISTIC) & (option != NONE))
+    ptr, entry = _entries(gathered.use_ptr, option[firm])
+    job, row, amount = (
+        np.repeat(np.arange(len(firm)), np.diff(ptr)),
+        gathered.use_row[entry],
+        gathered.use_amount[entry],
+    )
     nominal, governed = snapshot.rows.nominal(tree.nominal)
-    job = np.repeat(np.arange(len(order)), np.diff(ptr))
+    entitled, _ = snapshot.rows.nominal(snapshot.ledger.entitled)
     counts = nominal[row] >= 0
-    own = np.bincount(job, weights=counts, minlength=len(order)) > 0
-    others = np.bincount(job, weights=governed[row], minlength=len(order)) > 0
-    kept = np.concatenate(([0], np.cumsum(np.bincount(job[counts], minlength=len(order))))).astype(np.int64)
-    inside = within(kept, row[counts], amount[counts], nominal) & (own | ~others)
-    standard = job_class[order] != PRODUCTION
-    found[order[standard & ~inside]] = Claim.BORROWED
-    if snapshot.ledger.entitled is not tree.nominal:
-        entitled, _ = snapshot.rows.nominal(snapshot.ledger.entitled)
-        behind = inside & waiting[order] & ~within(kept, row[counts], amount[counts], entitled)
-        found[order[standard & behind]] = Claim.PROMISED
+    without = np.bincount(job[counts], minlength=len(firm)) == 0
+    without &= np.bincount(job[governed[row]], minlength=len(firm)) > 0
+    # only where more is wanted than there is does it matter who comes first
+    wanted = np.bincount(row[counts], weights=amount[counts], minlength=len(nominal))
+    short = counts & (wanted > np.minimum(nominal, entitled))[row]
+    rivals = np.unique(job[short])
+    keys = numbers[firm], waiting[firm], -columns.job("priority")[numbers[firm]], ~pinned[firm], job_class[firm]
+    rivals = rivals[np.lexsort(tuple(key[rivals] for key in keys))]
+    place = np.zeros(len(firm), dtype=np.int64)
+    place[rivals] = np.arange(len(rivals))
+    turn = np.argsort(place[job[short]], kind="stable")
+    ptr = np.concatenate(([0], np.cumsum(np.bincount(place[job[short]], minlength=len(rivals))))).astype(np.int64)
+    row, amount = row[short][turn], amount[short][turn]
+    inside = np.ones(len(firm), dtype=np.bool_)
+    inside[rivals] = within(ptr, row, amount, nominal)
+    behind = np.zeros(len(firm), dtype=np.bool_)
+    behind[rivals] = ~within(ptr, row, amount, entitled)
+    standard = job_class[firm] != PRODUCTION
+    found[firm[standard & behind & waiting[firm]]] = Claim.PROMISED
+    found[firm[standard & (without | ~inside)]] = Claim.BORROWED
     return found
 
 
@@ -66,13 +78,16 @@ def turns_of(snapshot: Snapshot, numbers: Int, claim: Int, current: Int, now_us:
 
 
 def _favourites(ptr: Int, is_open: Flag, rank: Int) -> Int:
-    """int64[n]: the open option of best rank, or NONE."""
+    """int64[n]: the open option of best rank, the first of equals, or NONE."""
     found = np.full(len(ptr) - 1, NONE, dtype=np.int64)
     options = np.flatnonzero(is_open)
-    job = np.searchsorted(ptr, options, side="right") - 1
-    best = np.lexsort((options, rank[options], job))
-    first = np.flatnonzero(np.diff(job[best], prepend=-1))
-    found[job[best][first]] = options[best][first]
+    if len(options):
+        job = np.repeat(np.arange(len(found)), np.diff(ptr))[options]
+        first = np.flatnonzero(np.diff(job, prepend=-1))
+        best = np.repeat(np.minimum.reduceat(rank[options], first), np.diff(first, append=len(options)))
+        at = np.flatnonzero(rank[options] == best)
+        at = at[np.diff(job[at], prepend=-1) > 0]
+        found[job[at]] = options[at]
     return found
 
 
