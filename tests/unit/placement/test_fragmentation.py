@@ -88,10 +88,16 @@ def test_the_share_goes_to_the_device_where_it_strands_least():
 
 
 def test_small_differences_are_one_grade():
-    grades = graded(np.array([-100.0, -1.0, 0.0, 1.0, 39.0, 41.0, 900.0]))
+    rises = np.array([-100.0, -1.0, 0.0, 1.0, 39.0, 41.0, 900.0])
+    grades = graded(rises, np.zeros(7))
     assert grades.tolist() == sorted(grades)
     assert grades[3] == grades[4] < grades[5]
     assert grades[1] == grades[2] < grades[3]
+
+
+def test_among_equals_the_fullest_node_is_best_and_no_emptier_one_of_a_better_grade_is_missed():
+    scores = graded(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.25, 0.0]))
+    assert scores[1] < scores[0] < scores[2]
 
 
 def test_the_target_leaves_out_the_rarest_shapes_and_its_weights_sum_to_one():
