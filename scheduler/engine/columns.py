@@ -114,7 +114,11 @@ class Columns:
         return self.options.array[name][: self.options.size]
 
     def lay(
-        self, number: int, rows: Sequence[OptionRow], kinds: Mapping[str, int], families: Mapping[str, str] | None = None
+        self,
+        number: int,
+        rows: Sequence[OptionRow],
+        kinds: Mapping[str, int],
+        families: Mapping[str, str] | None = None,
     ) -> None:
         """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators, `families`
         names the family of each."""

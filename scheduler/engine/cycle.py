@@ -4,7 +4,7 @@ Policies choose, placement places; a choice that finds no room is masked and the
 times; then what is still without a place takes any of its options that fits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from scheduler.engine.deadlines import overdue
 from scheduler.engine.problem import CARRY, Candidates, build, candidates
 from scheduler.engine.reasons import key_of
+from scheduler.engine.rounds import is_turn, with_turn
 from scheduler.engine.ruled import Ruled, apply_rules
 from scheduler.engine.seating import Seating
 from scheduler.engine.snapshot import Snapshot
@@ -22,7 +23,7 @@ from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.plan import Plan, PlannedStop
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.placement.room import NODE_STATES
-from scheduler.policies import NONE, POLICIES, Choice, Problem
+from scheduler.policies import NONE, POLICIES, Choice, Problem, keep
 
 __all__ = ["cycle"]
 
@@ -36,7 +37,8 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     leaving = {stop.job for stop in stops} | set(lost)
     who = _without(who, leaving)
     numbers = np.sort(np.concatenate((who.running, who.waiting)))
-    choose = POLICIES[snapshot.config.policy.name]
+    turn = is_turn(snapshot, now_us)
+    choose = POLICIES[snapshot.config.policy.name] if turn else keep
     masked: set[tuple[int, int]] = set()
     rounds = 0
     while True:
@@ -52,6 +54,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
     chosen_stops = seating.stops()
+    carry = with_turn(snapshot, problem, choice, seating.pending, now_us)
     return Plan(
         version=snapshot.version,
         now_us=now_us,
@@ -60,7 +63,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         lost=tuple(lost),
         broken=who.broken,
         reasons=tuple(_changed(snapshot, _reasons(snapshot, who, problem, ruled, choice, seating, now_us))),
-        prices=_prices(snapshot, ruled, choice),
+        prices=_prices(snapshot, ruled, choice, carry),
         wake_us=snapshot.next_alarm_us,
         rounds=rounds,
     )
@@ -126,11 +129,13 @@ def _notice(snapshot: Snapshot, number: int, longest_us: int) -> int:
     return min(max(2 * save_us, policy.notice_min_us), longest_us)
 
 
-def _prices(snapshot: Snapshot, ruled: Ruled, choice: Choice) -> tuple[tuple[str, float], ...]:
+def _prices(
+    snapshot: Snapshot, ruled: Ruled, choice: Choice, carry: Mapping[str, float]
+) -> tuple[tuple[str, float], ...]:
     """By name: of rows, and the multipliers of rules as `rule:<id>`."""
     rows = ((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items()) if row < ruled.first_row)
-    carry = ((CARRY + name, value) for name, value in sorted(choice.carry.items()))
-    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices), *carry)
+    carried = ((CARRY + name, value) for name, value in sorted(carry.items()))
+    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices), *carried)
 
 
 def _reasons(
@@ -139,6 +144,8 @@ def _reasons(
     yield from who.held_back
     started = {start.job for start in seating.starts}
     unknown = problem.current == NONE
+    if not is_turn(snapshot, now_us):  # they wait for what they waited for when the policy was asked
+        unknown &= snapshot.columns.job("reason")[problem.number] == 0
     if not snapshot.book.any_ended(now_us):
         unknown &= ~reasons_stand(snapshot, problem, choice)
     waiting = np.flatnonzero(unknown)

@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from scheduler.engine.apply import decisions
 from scheduler.engine.cycle import cycle
+from scheduler.engine.rounds import next_turn_us
 from scheduler.engine.snapshot import take
 from scheduler.engine.state import State
 from scheduler.engine.transitions import fold
@@ -37,6 +38,7 @@ class Engine:
         for number in snapshot.due:
             self.state.touch(self.state.jobs[number], now_us)
         self.state.watch_windows(now_us)
+        self.state.watch_round(next_turn_us(snapshot, plan, now_us))
         return Decision(msgspec.structs.replace(plan, wake_us=self.wake_us), decisions(self.state, plan))
 
     @property

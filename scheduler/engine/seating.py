@@ -115,8 +115,10 @@ class Seating:
         return True
 
     def _settle(self, job: JobRecord, allocation: Allocation, needed: list[int]) -> None:
-        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now; one that
-        runs has to stop first."""
+        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now.
+
+        One that runs has to stop first.
+        """
         tenant, user = self._payer(job)
         self.soon.take(tenant, user, allocation)
         for victim in needed:

@@ -286,6 +286,10 @@ class State:
         """Have a cycle look when the next reserved window ends."""
         self.set_alarm(_WINDOWS, self.windows.next_end_us(now_us))
 
+    def watch_round(self, begins_us: int) -> None:
+        """Have a cycle look when the policy's next round begins; FOREVER_US if nobody waits for it."""
+        self.set_alarm(_ROUND, begins_us)
+
     def touch(self, job: JobRecord, now_us: int) -> None:
         """Bring the columns and the alarm of a changed job up to date."""
         columns = self.columns
@@ -347,5 +351,5 @@ def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:
 
 
 _HOLDING = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
-_WINDOWS, _BUDGETS = -1, -2
+_WINDOWS, _ROUND, _BUDGETS = -1, -2, -3
 """Stand among the alarms in the place of a job."""

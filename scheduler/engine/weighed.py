@@ -109,7 +109,8 @@ def _left(snapshot: Snapshot, numbers: Int, gathered: Gathered, rate: Real, done
     best = _reduced(np.maximum, np.where(absolute, rate, 0.0), gathered.ptr, 0.0)
     known = np.isfinite(amount) & (best > 0)
     left = np.maximum(amount - done, LEAST_LEFT * amount)
-    return np.divide(left, best, out=np.full(len(numbers), np.inf), where=known)
+    found: Real = np.divide(left, best, out=np.full(len(numbers), np.inf), where=known)
+    return found
 
 
 def _move(snapshot: Snapshot, numbers: Int, holds: Flag, unsaved_s: Real) -> Real:
@@ -120,7 +121,8 @@ def _move(snapshot: Snapshot, numbers: Int, holds: Flag, unsaved_s: Real) -> Rea
     found += np.where(late, unsaved_s, 0.0)
     declared = columns.job("declared")[numbers]
     typical = float(np.median(found[holds & declared])) if (holds & declared).any() else MEDIAN_UNKNOWN_US / US_PER_S
-    return np.where(holds, np.where(declared, found, typical), 0.0)
+    lost: Real = np.where(holds, np.where(declared, found, typical), 0.0)
+    return lost
 
 
 def _h20(snapshot: Snapshot, gathered: Gathered, rate: Real, devices: Real) -> Real:
@@ -132,4 +134,5 @@ def _h20(snapshot: Snapshot, gathered: Gathered, rate: Real, devices: Real) -> R
         is_unit = snapshot.columns.option("kind")[gathered.option] == fleet.accelerator_index[REFERENCE]
         own = _reduced(np.maximum, np.where(is_unit, each, 0.0), gathered.ptr, 0.0)
         unit = np.where(own > 0, own, unit)
-    return rate / np.repeat(np.where(unit > 0, unit, 1.0), np.diff(gathered.ptr))
+    found: Real = rate / np.repeat(np.where(unit > 0, unit, 1.0), np.diff(gathered.ptr))
+    return found

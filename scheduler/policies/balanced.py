@@ -39,8 +39,6 @@ def balanced_weight(problem: Problem) -> Real:
     a = np.where(known, A, UNKNOWN_A) if settings.a is None else settings.a
     q = np.where(known, Q, UNKNOWN_Q) if settings.q is None else settings.q
     tau_s = TAU_S if settings.tau_us is None else settings.tau_us / US_PER_S
-    size = np.where(
-        known, np.maximum(problem.left_s, LEAST_LEFT_S), np.maximum(problem.attained_s, LEAST_ATTAINED_S)
-    )
+    size = np.where(known, np.maximum(problem.left_s, LEAST_LEFT_S), np.maximum(problem.attained_s, LEAST_ATTAINED_S))
     weight: Real = size**-a * (1 + np.maximum(problem.age_s, 0.0) / tau_s) ** q
     return weight

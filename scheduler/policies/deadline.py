@@ -1,4 +1,4 @@
-"""Deadlines first, the least slack before others; jobs without one, and those that cannot make theirs, take the rest."""
+"""Deadlines first, the least slack before others; jobs without one, or past making theirs, take the rest."""
 
 import numpy as np
 

@@ -1,0 +1,63 @@
+"""Rounds: policies that weigh jobs may be asked at fixed times only, so that nobody moves with every event."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import numpy as np
+
+from scheduler.engine.problem import CARRY
+from scheduler.engine.snapshot import Snapshot
+from scheduler.model.lifecycle import JobState
+from scheduler.model.plan import Plan
+from scheduler.model.policy import Policy
+from scheduler.model.units import FOREVER_US, US_PER_S
+from scheduler.policies import DEALS, NONE, SEAT, WALKS, Choice, Problem
+
+__all__ = ["is_turn", "next_turn_us", "round_us", "with_turn"]
+
+SHARING_ROUND_US: Final = 360 * US_PER_S
+"""Of policies that deal out shares of time, where no other is set: with every event they would move somebody."""
+
+TURN: Final = "round"
+
+
+def round_us(policy: Policy) -> int:
+    """How long a round is; 0: the policy is asked after every event."""
+    if policy.name in WALKS:
+        return 0
+    return policy.round_us or (SHARING_ROUND_US if policy.name in DEALS else 0)
+
+
+def is_turn(snapshot: Snapshot, now_us: int) -> bool:
+    """Whether the policy is to be asked: once in each round, rounds beginning at multiples of their length."""
+    length_us = round_us(snapshot.config.policy)
+    if length_us == 0:
+        return True
+    last = next((value for name, value in snapshot.prices if name == CARRY + TURN), -1.0)
+    return now_us // length_us != last
+
+
+def with_turn(
+    snapshot: Snapshot, problem: Problem, choice: Choice, pending: Iterable[int], now_us: int
+) -> Mapping[str, float]:
+    """What the choice carries over, with the number of the round and the seats of those who could not start yet."""
+    length_us = round_us(snapshot.config.policy)
+    if length_us == 0:
+        return choice.carry
+    seats = set(pending)
+    kept = {name: value for name, value in choice.carry.items() if not name.startswith(SEAT)}
+    for index in np.flatnonzero(np.isin(problem.number, sorted(seats))).tolist():
+        if problem.current[index] == NONE and choice.option[index] != NONE:
+            kept[f"{SEAT}{problem.number[index]}"] = float(choice.option[index] - problem.ptr[index])
+    return {**kept, TURN: float(now_us // length_us)}
+
+
+def next_turn_us(snapshot: Snapshot, plan: Plan, now_us: int) -> int:
+    """When the next round begins, if then somebody might get what it waits for; else FOREVER_US."""
+    length_us = round_us(snapshot.config.policy)
+    if length_us == 0:
+        return FOREVER_US
+    waiting = len(snapshot.columns.in_state(JobState.WAITING)) - len(plan.starts)
+    if waiting <= 0 and is_turn(snapshot, now_us):
+        return FOREVER_US
+    return (now_us // length_us + 1) * length_us
