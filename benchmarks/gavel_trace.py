@@ -110,7 +110,7 @@ def workload_of(given: argparse.Namespace, seed: int) -> Workload:
 
 
 def configured(given: argparse.Namespace, name: str) -> Configured:
-    """Whatever is decided happens at once: no minimum run, no storm guard. Notice costs nothing: there is nothing to save."""
+    """Whatever is decided happens at once: no minimum run, no storm guard; there is nothing to save at a notice."""
     catalog = load_catalog()
     patience = {"min_run_us": 0, "max_preemptions_per_cycle": 1_000_000}
     settings = {**patience, **json.loads(given.settings)}
