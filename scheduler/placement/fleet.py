@@ -91,16 +91,18 @@ class Fleet:
         return self._layouts[shelf]
 
     @cached_property
-    def lies(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Per node: shelf, block in its index, bit in the block, and pool; for the search, which looks at one node."""
-        place = np.zeros((len(self.pool), 4), dtype=np.int64)
-        place[:, 0], place[:, 3] = self.shelf, self.pool
+    def lies(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """Per node: shelf, block in its index, bit in the block, pool, and place on the shelf; for the search, which
+        looks at one node at a time."""
+        found = np.zeros((len(self.pool), 5), dtype=np.int64)
+        found[:, 0], found[:, 3] = self.shelf, self.pool
         for shelf in np.unique(self.shelf).tolist():
             layout = self.layout(shelf)
             first = np.array(layout.first, dtype=np.int64)
-            place[layout.nodes, 1] = layout.block_of
-            place[layout.nodes, 2] = np.arange(len(layout.nodes)) - first[layout.block_of]
-        return tuple((shelf, block, bit, pool) for shelf, block, bit, pool in place.tolist())
+            found[layout.nodes, 1] = layout.block_of
+            found[layout.nodes, 4] = np.arange(len(layout.nodes))
+            found[layout.nodes, 2] = found[layout.nodes, 4] - first[layout.block_of]
+        return tuple((shelf, block, bit, pool, place) for shelf, block, bit, pool, place in found.tolist())
 
     @cached_property
     def per_device(self) -> tuple[tuple[int, int], ...]:

@@ -156,11 +156,14 @@ class _Search:
         """Nodes that together give `count`; with `partly`, whatever the block can give of it."""
         if not partly and (self.index.total if block is None else self.index.give[block]) < count:
             return None
+        alone = self._on_one_node(count, block) if count <= self.index.layout.widest else None
+        if alone is not None:
+            return alone
         left, used = count, set[int]()
         pieces: list[_Piece] = []
         parts = self.strategy.most(self.room, self.index, self.demand, block)
         while left > 0:
-            if left <= self.index.layout.widest:
+            if pieces and left <= self.index.layout.widest:
                 for node in self.strategy.whole(self.room, self.index, self.demand, left, block):
                     if node not in used and self._gives(node, left, used) == left:
                         return [*pieces, _Piece(node, left)]
@@ -189,7 +192,7 @@ class _Search:
     def _is_spare(self, node: int, used: set[int] | None) -> bool:
         """True for an idle node that its domain keeps: of each domain, the last `spare_nodes` that are wholly idle."""
         fleet = self.room.fleet
-        _, block, _, pool = fleet.lies[node]
+        _, block, _, pool, _ = fleet.lies[node]
         kept = fleet.spare[pool]
         if not kept or self.demand.replaces:
             return False

@@ -127,12 +127,11 @@ class Room:
 
     def _changed(self, node: int) -> None:
         self._stamp_at[node] = next(self._stamps)
-        shelf, block, bit, _ = self.fleet.lies[node]
+        shelf, block, bit, _, place = self.fleet.lies[node]
         index = self._index.get(shelf)
         if index is None:
             return
         level = self._level[shelf]
-        place = index.layout.first[block] + bit
         before, after = level[place], self._level_of(node)
         if before != after:
             index.move(block, bit, before, after)
