@@ -26,7 +26,7 @@ CACHED_SPECS = 8192
 """Distinct shapes of jobs whose options are kept; arrays and traces repeat a few shapes thousands of times."""
 
 
-class OptionRow(Struct, frozen=True):
+class OptionRow(Struct, frozen=True, gc=False):
     """One option in one cell. `uses` are (row, amount) pairs, rows ascending."""
 
     cell: int
@@ -35,7 +35,7 @@ class OptionRow(Struct, frozen=True):
     uses: tuple[tuple[int, int], ...]
 
 
-class JobRows(Struct, frozen=True):
+class JobRows(Struct, frozen=True, gc=False):
     """All that one job could take, and each exclusion with its reason (for ever, as the fleet is).
 
     `opens_us` are the waits after which an option opens, each once, ascending.
@@ -46,7 +46,7 @@ class JobRows(Struct, frozen=True):
     opens_us: tuple[int, ...] = ()
 
 
-class _Shape(Struct, frozen=True):
+class _Shape(Struct, frozen=True, gc=False):
     """What jobs that ask for the same have in common: `placed` are (cell, option, demands, devices by row)."""
 
     options: OptionSet

@@ -11,7 +11,7 @@ from scheduler.model.reasons import Reason
 __all__ = ["Attempt", "JobRecord"]
 
 
-class Attempt(Struct, kw_only=True):
+class Attempt(Struct, kw_only=True, gc=False):
     """One run of a job. `done` and `saved` count over all attempts, in the workload's unit."""
 
     n: int
@@ -40,7 +40,7 @@ class Attempt(Struct, kw_only=True):
     endpoints: tuple[str, ...] = ()
 
 
-class JobRecord(Struct, kw_only=True):
+class JobRecord(Struct, kw_only=True, gc=False):
     """`done` is what would survive the loss of the present attempt; `retries_used` counts against `retries.limit`."""
 
     number: int

@@ -8,7 +8,7 @@ from scheduler.model.units import WHOLE_DEVICE
 __all__ = ["Allocation", "Chosen", "Grant"]
 
 
-class Grant(Struct, frozen=True):
+class Grant(Struct, frozen=True, gc=False):
     """Devices of one node for one role, as bits of `devices` (bit i is the node's device i)."""
 
     node: int
@@ -24,7 +24,7 @@ class Grant(Struct, frozen=True):
         return self.devices.bit_count()
 
 
-class Chosen(Struct, frozen=True):
+class Chosen(Struct, frozen=True, gc=False):
     """What one role takes: an accelerator and a count of devices, or of equal shares of devices."""
 
     accelerator: str
@@ -32,7 +32,7 @@ class Chosen(Struct, frozen=True):
     thousandths: int = WHOLE_DEVICE
 
 
-class Allocation(Struct, frozen=True, kw_only=True):
+class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     """`rate` in work units per second as forecast; `charge` in thousandths of compute units.
 
     `job_class` says which limits it counts against; like the charge it is frozen when granted.

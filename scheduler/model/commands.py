@@ -7,7 +7,7 @@ from msgspec import Struct, field
 __all__ = ["Command", "Release", "Start", "Stop", "Task"]
 
 
-class Task(Struct, frozen=True, kw_only=True):
+class Task(Struct, frozen=True, kw_only=True, gc=False):
     """The ranks of one role on one node. `devices` are the node's device indices, ascending.
 
     Ranks rendezvous in a *world*: all tasks with the same `world` number share one master address and port, and their
@@ -36,7 +36,7 @@ class Task(Struct, frozen=True, kw_only=True):
     pace_s: float = 0.0  # emulated only: seconds that one work unit of the whole job takes; 0: unpaced
 
 
-class Start(Struct, frozen=True, kw_only=True, tag="start"):
+class Start(Struct, frozen=True, kw_only=True, tag="start", gc=False):
     """Start every task of the attempt, or none."""
 
     job: int
@@ -56,7 +56,7 @@ class Start(Struct, frozen=True, kw_only=True, tag="start"):
     service: bool = False  # the tasks are replicas that serve, each on a port of its own
 
 
-class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
+class Stop(Struct, frozen=True, kw_only=True, tag="stop", gc=False):
     """Give the ranks notice now, kill what is left after `notice_us`. Zero kills at once."""
 
     job: int
@@ -68,7 +68,7 @@ class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
     cause: str
 
 
-class Release(Struct, frozen=True, kw_only=True, tag="release"):
+class Release(Struct, frozen=True, kw_only=True, tag="release", gc=False):
     """The end of the attempt is recorded: drop supervisors and placement groups; logs stay."""
 
     job: int

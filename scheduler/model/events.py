@@ -48,18 +48,18 @@ __all__ = [
 ]
 
 
-class Actor(Struct, frozen=True):
+class Actor(Struct, frozen=True, gc=False):
     user: str
     tenant: str
     authenticated: bool
 
 
-class ArrayMember(Struct, frozen=True):
+class ArrayMember(Struct, frozen=True, gc=False):
     head: int  # number of the array's first job
     index: int
 
 
-class ResolvedDependency(Struct, frozen=True):
+class ResolvedDependency(Struct, frozen=True, gc=False):
     job: int
     on: DependsOn
 
@@ -71,13 +71,13 @@ class JobAction(StrEnum):
     REQUEUE = "requeue"
 
 
-class EpochStarted(Struct, frozen=True, tag="epoch_started"):
+class EpochStarted(Struct, frozen=True, tag="epoch_started", gc=False):
     """A scheduler took the lead; effects of smaller epochs are refused from here on."""
 
     epoch: int
 
 
-class Configured(Struct, frozen=True, tag="configured"):
+class Configured(Struct, frozen=True, tag="configured", gc=False):
     """The whole configuration in force. Running jobs keep what they hold."""
 
     catalog: Catalog
@@ -87,7 +87,7 @@ class Configured(Struct, frozen=True, tag="configured"):
     policy: Policy
 
 
-class JobSubmitted(Struct, frozen=True, tag="job_submitted"):
+class JobSubmitted(Struct, frozen=True, tag="job_submitted", gc=False):
     job: int
     id: str  # random, drawn by the shell; what people see
     spec: Job
@@ -98,7 +98,7 @@ class JobSubmitted(Struct, frozen=True, tag="job_submitted"):
     after: tuple[ResolvedDependency, ...] = ()
 
 
-class JobUpdated(Struct, frozen=True, tag="job_updated"):
+class JobUpdated(Struct, frozen=True, tag="job_updated", gc=False):
     """What may change after submission; None leaves it."""
 
     job: int
@@ -109,43 +109,43 @@ class JobUpdated(Struct, frozen=True, tag="job_updated"):
     moves: Moves | None = None
 
 
-class ActionRequested(Struct, frozen=True, tag="action_requested"):
+class ActionRequested(Struct, frozen=True, tag="action_requested", gc=False):
     job: int
     action: JobAction
     actor: Actor
 
 
-class NodeStateChanged(Struct, frozen=True, tag="node_state_changed"):
+class NodeStateChanged(Struct, frozen=True, tag="node_state_changed", gc=False):
     node: int
     state: NodeState
     actor: Actor | None = None
     why: str = ""
 
 
-class ForeignChanged(Struct, frozen=True, tag="foreign_changed"):
+class ForeignChanged(Struct, frozen=True, tag="foreign_changed", gc=False):
     """What others hold on the node now; devices that dualtrack has granted are never counted."""
 
     foreign: tuple[Foreign, ...]
 
 
-class CellReachability(Struct, frozen=True, tag="cell_reachability"):
+class CellReachability(Struct, frozen=True, tag="cell_reachability", gc=False):
     cell: str
     reachable: bool
 
 
-class ReservationMade(Struct, frozen=True, tag="reservation_made"):
+class ReservationMade(Struct, frozen=True, tag="reservation_made", gc=False):
     """Nodes are kept free in a window; the same id again replaces it."""
 
     reservation: Reservation
     actor: Actor
 
 
-class ReservationCancelled(Struct, frozen=True, tag="reservation_cancelled"):
+class ReservationCancelled(Struct, frozen=True, tag="reservation_cancelled", gc=False):
     id: str
     actor: Actor
 
 
-class AttemptStarted(Struct, frozen=True, tag="attempt_started"):
+class AttemptStarted(Struct, frozen=True, tag="attempt_started", gc=False):
     """All ranks are up. `seq` numbers the reports of an attempt from 1; repeats are ignored.
 
     `endpoints` are `host:port` of each replica of a service, by replica.
@@ -158,7 +158,7 @@ class AttemptStarted(Struct, frozen=True, tag="attempt_started"):
     endpoints: tuple[str, ...] = ()
 
 
-class AttemptProgressed(Struct, frozen=True, tag="attempt_progressed"):
+class AttemptProgressed(Struct, frozen=True, tag="attempt_progressed", gc=False):
     """`done` and `saved` in the workload's unit, over all attempts; `loss` is whatever figure the job minimises."""
 
     job: int
@@ -172,7 +172,7 @@ class AttemptProgressed(Struct, frozen=True, tag="attempt_progressed"):
     overruns: int = 0  # steps that took longer than the emulated pace
 
 
-class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
+class AttemptEnded(Struct, frozen=True, tag="attempt_ended", gc=False):
     job: int
     attempt: int
     epoch: int
@@ -182,7 +182,7 @@ class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     detail: str = ""
 
 
-class Allocated(Struct, frozen=True, tag="allocated"):
+class Allocated(Struct, frozen=True, tag="allocated", gc=False):
     """A decision: the attempt may start on this allocation. The durable record of intent before any start."""
 
     job: int
@@ -191,7 +191,7 @@ class Allocated(Struct, frozen=True, tag="allocated"):
     allocation: Allocation
 
 
-class StopOrdered(Struct, frozen=True, tag="stop_ordered"):
+class StopOrdered(Struct, frozen=True, tag="stop_ordered", gc=False):
     """A decision: the attempt gets a notice now and is killed at `deadline_us`."""
 
     job: int
@@ -202,19 +202,19 @@ class StopOrdered(Struct, frozen=True, tag="stop_ordered"):
     for_job: int = -1  # who needs the devices
 
 
-class DependencyBroken(Struct, frozen=True, tag="dependency_broken"):
+class DependencyBroken(Struct, frozen=True, tag="dependency_broken", gc=False):
     """A decision: a dependency of the waiting job can no longer be met."""
 
     job: int
 
 
-class ReasonsChanged(Struct, frozen=True, tag="reasons_changed"):
+class ReasonsChanged(Struct, frozen=True, tag="reasons_changed", gc=False):
     """The reason of each waiting job whose reason is not what it was."""
 
     reasons: tuple[tuple[int, Reason], ...]
 
 
-class CarriedOver(Struct, frozen=True, tag="carried_over"):
+class CarriedOver(Struct, frozen=True, tag="carried_over", gc=False):
     """What the next cycle needs from this one: prices and budgets per row, so that warm starts replay."""
 
     prices: tuple[tuple[str, float], ...] = ()
@@ -242,7 +242,7 @@ Event = (
 )
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """An event with its place in the history: `seq` is dense from 1, `epoch` the leader's that wrote it."""
 
     seq: int

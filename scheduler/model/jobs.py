@@ -92,7 +92,7 @@ class WorkUnit(StrEnum):
     TOKENS = "tokens"
 
 
-class Option(Struct, frozen=True, kw_only=True):
+class Option(Struct, frozen=True, kw_only=True, gc=False):
     """One accelerator with the device counts that the job can use, ascending."""
 
     accelerator: str
@@ -102,12 +102,12 @@ class Option(Struct, frozen=True, kw_only=True):
     thousandths: int = WHOLE_DEVICE  # of one device of a shareable pool; below 1000 only with a count of 1
 
 
-class PerDevice(Struct, frozen=True, kw_only=True):
+class PerDevice(Struct, frozen=True, kw_only=True, gc=False):
     cpu_milli: int
     memory_mib: int
 
 
-class Topology(Struct, frozen=True, kw_only=True):
+class Topology(Struct, frozen=True, kw_only=True, gc=False):
     """All devices of the role within one node or domain: as a wish, or else not at all."""
 
     prefer: Level = Level.CELL
@@ -121,7 +121,7 @@ class RanksPer(StrEnum):
     NODE = "node"
 
 
-class Resources(Struct, frozen=True, kw_only=True):
+class Resources(Struct, frozen=True, kw_only=True, gc=False):
     """`options` may be empty when the workload tells enough for the scheduler to propose some."""
 
     options: tuple[Option, ...] = ()
@@ -133,7 +133,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     topology: Topology = Topology()
 
 
-class ModelShape(Struct, frozen=True, kw_only=True):
+class ModelShape(Struct, frozen=True, kw_only=True, gc=False):
     """A transformer in the figures that its speed and memory follow from; zero means not stated."""
 
     params: float
@@ -143,7 +143,7 @@ class ModelShape(Struct, frozen=True, kw_only=True):
     seq_len: int = 0
 
 
-class Measured(Struct, frozen=True, kw_only=True):
+class Measured(Struct, frozen=True, kw_only=True, gc=False):
     """A speed that the user has seen: `rate` work units per second on `count` devices."""
 
     accelerator: str
@@ -151,7 +151,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     rate: float
 
 
-class Work(Struct, frozen=True, kw_only=True):
+class Work(Struct, frozen=True, kw_only=True, gc=False):
     """What there is to compute: `amount` in `unit`s; None: not stated, or endless (a service)."""
 
     work_class: WorkClass = WorkClass.DENSE_TRAINING
@@ -162,7 +162,7 @@ class Work(Struct, frozen=True, kw_only=True):
     measured: tuple[Measured, ...] = ()
 
 
-class Role(Struct, frozen=True, kw_only=True):
+class Role(Struct, frozen=True, kw_only=True, gc=False):
     """A part of a job that starts with all the others, such as a learner and its rollouts."""
 
     name: str = MAIN_ROLE
@@ -172,13 +172,13 @@ class Role(Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
 
 
-class Mount(Struct, frozen=True, kw_only=True):
+class Mount(Struct, frozen=True, kw_only=True, gc=False):
     name: str
     path: str
     mode: str = "ro"
 
 
-class Checkpoint(Struct, frozen=True, kw_only=True):
+class Checkpoint(Struct, frozen=True, kw_only=True, gc=False):
     path: str
     every_us: int = 0
     save_us: int = 0
@@ -186,19 +186,19 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     portable: bool = False  # may be resumed on another device type and world size
 
 
-class Retries(Struct, frozen=True, kw_only=True):
+class Retries(Struct, frozen=True, kw_only=True, gc=False):
     limit: int = 3
     on: tuple[RetryOn, ...] = (RetryOn.INTERRUPTED, RetryOn.HUNG)
     backoff_us: int = 1_000_000  # before the first retry; doubles each time, at most `backoff_max_us`
     backoff_max_us: int = 600_000_000
 
 
-class Dependency(Struct, frozen=True, kw_only=True):
+class Dependency(Struct, frozen=True, kw_only=True, gc=False):
     job: str
     on: DependsOn = DependsOn.SUCCESS
 
 
-class Array(Struct, frozen=True, kw_only=True):
+class Array(Struct, frozen=True, kw_only=True, gc=False):
     """One job per index from `first` to `last` (included), at most `max_running` at once."""
 
     first: int
@@ -206,19 +206,19 @@ class Array(Struct, frozen=True, kw_only=True):
     max_running: int = 0  # 0: no limit
 
 
-class Objectives(Struct, frozen=True, kw_only=True):
+class Objectives(Struct, frozen=True, kw_only=True, gc=False):
     ttft_ms_p99: float | None = None
     tpot_ms_p99: float | None = None
 
 
-class Load(Struct, frozen=True, kw_only=True):
+class Load(Struct, frozen=True, kw_only=True, gc=False):
     requests_per_s: float = 0.0
     prompt_tokens: int = 0
     output_tokens: int = 0
     trace: str = ""
 
 
-class Service(Struct, frozen=True, kw_only=True):
+class Service(Struct, frozen=True, kw_only=True, gc=False):
     """An inference job serves instead of finishing. Each replica takes the option's count of devices."""
 
     model: str = ""
@@ -228,7 +228,7 @@ class Service(Struct, frozen=True, kw_only=True):
     max_replicas: int = 1
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, gc=False):
     """One submission, decoded and complete. The number and the random id are given when it is accepted."""
 
     name: str

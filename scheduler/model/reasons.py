@@ -60,7 +60,7 @@ FOR_EVER: Final = frozenset(list(ReasonCode)[: list(ReasonCode).index(ReasonCode
 """Codes that no amount of waiting cures."""
 
 
-class Reason(Struct, frozen=True, kw_only=True):
+class Reason(Struct, frozen=True, kw_only=True, gc=False):
     """`need` and `have` in devices unless the code says otherwise; `until_us` when time alone cures it."""
 
     code: ReasonCode

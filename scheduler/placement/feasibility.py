@@ -16,7 +16,7 @@ from scheduler.placement.room import Room
 __all__ = ["admits", "Demand", "devices_each_can_give", "fitting", "gives", "granted_share"]
 
 
-class Demand(Struct, frozen=True, kw_only=True):
+class Demand(Struct, frozen=True, kw_only=True, gc=False):
     """What one role asks for: `count` devices of one accelerator, in blocks of `granule` per node where it is set.
 
     With `thousandths` below 1000 it is that share of one device; with a count of 0 only CPU and memory, as much as

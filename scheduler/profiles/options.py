@@ -28,7 +28,7 @@ PROPOSED_DOUBLINGS = 3
 """A job that gives only its model is offered the smallest power of two that holds it, and so many doublings."""
 
 
-class JobOption(Struct, frozen=True, kw_only=True):
+class JobOption(Struct, frozen=True, kw_only=True, gc=False):
     """One choice for the whole job. `granule` is the count of one replica, or 0 where devices may be split freely.
 
     `charge` in thousandths of compute units. `rank` orders a job's options by its own preference, best first.
@@ -42,14 +42,14 @@ class JobOption(Struct, frozen=True, kw_only=True):
     rank: int = 0
 
 
-class OptionSet(Struct, frozen=True):
+class OptionSet(Struct, frozen=True, gc=False):
     """What a job could take, and what was left out and why."""
 
     options: tuple[JobOption, ...]
     excluded: tuple[tuple[Chosen, Reason], ...]
 
 
-class _Candidate(Struct, frozen=True):
+class _Candidate(Struct, frozen=True, gc=False):
     chosen: Chosen
     rate: Rate
     after_wait_us: int

@@ -25,7 +25,7 @@ FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
 """Forward and backward pass of a dense transformer, attention left out (Kaplan et al., 2020)."""
 
 
-class Rate(Struct, frozen=True):
+class Rate(Struct, frozen=True, gc=False):
     """Work units per second with a band; `absolute` is False where only the ratio between options is known."""
 
     value: float
