@@ -125,7 +125,7 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
     ),
     _C.MONEY_BUDGET: lambda r: (
-        f"The money of the tenant{_by(r)} for this period is spent{_on(r)}; it starts with the next period{_until(r)}."
+        f"The tenant's budget{_by(r)} for this period is spent{_on(r)}; it starts with the next period{_until(r)}."
     ),
     _C.DOMESTIC_SHARE_HOLD: lambda r: (
         f"The rule{_by(r)} holds starts{_on(r)} while idle domestic devices wait for a job that could take them; "

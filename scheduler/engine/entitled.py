@@ -26,7 +26,7 @@ def in_service(room: Room, tree: TenantTree) -> NDArray[np.int64]:
 def refresh_limits(state: State, now_us: int) -> None:
     """Nothing is preempted by it: it decides what may start."""
     uses = state.accounts.budgets.used(now_us)
-    spent = [key for key, use in uses.items() if use.spent]
+    spent = {key: use.period_ends_us for key, use in uses.items() if use.spent}
     state.ledger.serve(in_service(state.room, state.tree), spent)
     if uses:
-        state.watch_budgets(min((uses[key].period_ends_us for key in spent), default=FOREVER_US))
+        state.watch_budgets(min(spent.values(), default=FOREVER_US))

@@ -173,9 +173,14 @@ class _Totals:
 def _limit_reason(shortage: Shortage, accelerator: str) -> Reason:
     if shortage.user:
         code = ReasonCode.USER_LIMIT_EXCEEDED if shortage.for_ever else ReasonCode.USER_LIMIT_IN_USE
+    elif shortage.until_us:
+        code = ReasonCode.MONEY_BUDGET
     elif shortage.limit == 0:
         code = ReasonCode.QUOTA_ZERO
     else:
         code = ReasonCode.EXCEEDS_QUOTA if shortage.for_ever else ReasonCode.QUOTA_IN_USE
     who = shortage.user or shortage.tenant
-    return Reason(code=code, accelerator=accelerator, need=shortage.need, have=shortage.have, who=who)
+    until_us = shortage.until_us
+    return Reason(
+        code=code, accelerator=accelerator, need=shortage.need, have=shortage.have, who=who, until_us=until_us
+    )

@@ -1,6 +1,6 @@
 """Options of jobs as rows: one per choice and cell, with what each takes from the rows of capacity and quota."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -230,6 +230,17 @@ class Rows:
         if at_present is not None:
             found[: len(self._quota_row)] = at_present[self._limited]
         return found
+
+    def promised(self, row: int) -> int:
+        """What a row of limits holds when everything promised is in service and no budget is spent."""
+        return self.limit[row - self.capacity_rows]
+
+    def spent_until(self, row: int, spent: Mapping[tuple[int, int], int]) -> int:
+        """When the period ends of the budget that makes the row short, by (tenant, column); 0 for no such budget."""
+        place = row - self.capacity_rows
+        if not spent or place >= len(self._quota_row) or self._limited[0][place] != len(TIERS) - 1:
+            return 0
+        return spent.get((int(self._limited[1][place]), int(self._limited[2][place])), 0)
 
     def nominal(self, quota: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """int64[rows]: `quota`, [tenants, resources], at rows of nominal quota, -1 at all others; bool[rows]: devices

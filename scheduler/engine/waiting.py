@@ -55,9 +55,10 @@ def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, acceler
     first = int(problem.ptr[index])
     allowed = snapshot.columns.option("allowed")[int(snapshot.columns.job("first")[number]) :]
     options = [o for o in range(first, int(problem.ptr[index + 1])) if allowed[o - first]]
-    possible = [o for o in options if _beyond(problem, o) == NONE]
+    possible = [o for o in options if _beyond(snapshot, problem, o) == NONE]
     if not possible:
-        row = next((beyond for o in options if (beyond := _beyond(problem, o)) == row), _beyond(problem, options[0]))
+        rows = [_beyond(snapshot, problem, o) for o in options]
+        row = row if row in rows else rows[0]
         return _limit_reason(snapshot, problem, row, options, accelerator, for_ever=True)
     if any(row in _limits(problem, o) for o in possible):
         return _limit_reason(snapshot, problem, row, possible, accelerator, for_ever=False)
@@ -78,24 +79,31 @@ def _limits(problem: Problem, option: int) -> dict[int, int]:
     return {row: amount for row, amount in pairs if row >= problem.capacity_rows}
 
 
-def _beyond(problem: Problem, option: int) -> int:
-    """The first limit that the option exceeds even when nothing else counts against it, or NONE."""
-    return next((row for row, amount in _limits(problem, option).items() if amount > problem.available[row]), NONE)
+def _beyond(snapshot: Snapshot, problem: Problem, option: int) -> int:
+    """The first limit that the option exceeds even when nothing else counts against it and all is in service that was
+    promised, or NONE."""
+    limits = _limits(problem, option)
+    return next((row for row, amount in limits.items() if amount > snapshot.rows.promised(row)), NONE)
 
 
 def _limit_reason(
     snapshot: Snapshot, problem: Problem, row: int, options: list[int], accelerator: str, *, for_ever: bool
 ) -> Reason:
     name = snapshot.rows.name(row)
-    limit = int(problem.available[row])
-    if ":user:" in name:
+    limit = snapshot.rows.promised(row) if for_ever else int(problem.available[row])
+    until_us = snapshot.rows.spent_until(row, snapshot.ledger.spent)
+    if until_us and not for_ever:
+        code = ReasonCode.MONEY_BUDGET
+    elif ":user:" in name:
         code = ReasonCode.USER_LIMIT_EXCEEDED if for_ever else ReasonCode.USER_LIMIT_IN_USE
     elif for_ever:
         code = ReasonCode.EXCEEDS_QUOTA if limit else ReasonCode.QUOTA_ZERO
     else:
         code = ReasonCode.QUOTA_IN_USE
     need = min(amount for o in options for used, amount in _limits(problem, o).items() if used == row)
-    return Reason(code=code, accelerator=accelerator, need=need, have=limit, who=name.partition(":")[0])
+    return Reason(
+        code=code, accelerator=accelerator, need=need, have=limit, who=name.partition(":")[0], until_us=until_us
+    )
 
 
 def _nothing_open(snapshot: Snapshot, problem: Problem, index: int, best: int, now_us: int) -> Reason:

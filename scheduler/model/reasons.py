@@ -42,7 +42,7 @@ class ReasonCode(StrEnum):
     AFTER_WAIT = "after_wait"  # the option opens later
     QUOTA_IN_USE = "quota_in_use"
     USER_LIMIT_IN_USE = "user_limit_in_use"
-    MONEY_BUDGET = "money_budget"  # the period's budget is spent
+    MONEY_BUDGET = "money_budget"  # the period's budget, of money or of hours, is spent
     DOMESTIC_SHARE_HOLD = "domestic_share_hold"  # domestic devices that a waiting job could take are idle
     BEHIND_IN_QUEUE = "behind_in_queue"  # an earlier job has first claim on what is idle
     OUTPRICED = "outpriced"  # others gain more from these devices at the present prices

@@ -1,6 +1,6 @@
 """The ledger: what each tenant and user holds, a sum over the live allocations and nothing else."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -28,6 +28,7 @@ class Shortage(Struct, frozen=True):
     limit: int
     user: str = ""
     tier: JobClass = JobClass.STANDARD  # whose limit it is: production's, standard jobs', or the ceiling of all
+    until_us: int = 0  # when the period of a budget that is spent ends
 
     @property
     def for_ever(self) -> bool:
@@ -49,7 +50,7 @@ class Ledger:
         self.in_service: Int | None = None
         self.entitled: Int = tree.nominal
         self.limits: Int = tree.limits
-        self._spent: frozenset[tuple[int, int]] = frozenset()
+        self.spent: dict[tuple[int, int], int] = {}
         self._kept: Int = np.zeros_like(tree.limit)
         self._drawn: Int = np.zeros_like(tree.limit)
         self._count_lending()
@@ -70,18 +71,18 @@ class Ledger:
             copy._drawn = self._drawn.copy()
         return copy
 
-    def serve(self, in_service: Int, spent: Collection[tuple[int, int]] = ()) -> None:
-        """Bring limits up to date: `in_service` devices per resource, and the (tenant, column) of budgets that are
-        spent, below which nothing starts any more in this period."""
+    def serve(self, in_service: Int, spent: Mapping[tuple[int, int], int] | None = None) -> None:
+        """Bring limits up to date: `in_service` devices per resource, and by (tenant, column) when the period ends of
+        each budget that is spent: until then nothing starts below it."""
         if self.in_service is None or not np.array_equal(in_service, self.in_service):
             self.in_service = in_service.copy()
             self.entitled = entitlements(self.tree, in_service)
             self.limits = self.tree.limits_at(self.entitled)
             self._count_lending()
-        elif self._spent:
+        elif self.spent:
             self.limits = self.tree.limits_at(self.entitled)
-        self._spent = frozenset(spent)
-        for tenant, column in self._spent:
+        self.spent = dict(spent or {})
+        for tenant, column in self.spent:
             self.limits[-1, tenant, column] = min(self.limits[-1, tenant, column], self.held[-1, tenant, column])
 
     def add(self, tenant: int, user: str, allocation: Allocation, sign: int = 1) -> None:
@@ -113,12 +114,10 @@ class Ledger:
                 left = self.limits[first:, level, column] - self.held[first:, level, column]
                 tier = first + int(left.argmin())
                 if amount > left[tier - first]:
-                    limit = int(tree.limits[tier, level, column])
-                    if (level, column) in self._spent and tier == len(TIERS) - 1:
-                        limit = max(limit, amount)  # the next period brings it back
-                    have = max(0, int(left[tier - first]))
+                    have, limit = max(0, int(left[tier - first])), int(tree.limits[tier, level, column])
+                    until_us = self.spent.get((level, column), 0) if tier == len(TIERS) - 1 else 0
                     name, resource = tree.names[level], tree.resources[column]
-                    found.append(Shortage(name, resource, amount, have, limit, tier=TIERS[tier]))
+                    found.append(Shortage(name, resource, amount, have, limit, tier=TIERS[tier], until_us=until_us))
         if first <= STANDARD and not tree.lends_all and not found:
             found += [s for column, amount in uses if (s := self._kept_from(tenant, column, amount)) is not None]
         devices = sum(part.count for part in chosen)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from scheduler.engine.explain import explain
 from scheduler.model.cluster import NodeState
 from scheduler.model.jobs import Checkpoint
 from scheduler.model.lifecycle import AttemptEnd, JobState
@@ -128,7 +129,7 @@ def test_production_starts_within_what_is_entitled_and_waits_beyond_it():
     at.submit(job("small", *options(h200=2), job_class=JobClass.PRODUCTION))
     assert at.starts() == ["small"]
     assert held.reason is not None
-    assert held.reason.code is not ReasonCode.NOT_EVALUATED
+    assert (held.reason.code, held.reason.who) == (ReasonCode.QUOTA_IN_USE, "red")
 
 
 def test_a_quota_that_shrinks_below_what_runs_stops_starts_and_no_jobs():
@@ -165,7 +166,10 @@ def test_a_spent_budget_starts_nothing_until_its_next_period():
     assert at.starts() == []
     assert at.plan is not None
     assert at.plan.wake_us == 24 * hour
-    assert held.state is JobState.WAITING
+    assert held.reason is not None
+    assert (held.reason.code, held.reason.until_us) == (ReasonCode.MONEY_BUDGET, 24 * hour)
+    (report,) = explain(at.state, held.number, at.now_us)
+    assert report.reasons[0].code is ReasonCode.MONEY_BUDGET
     at.later(23 * 3600)
     assert at.starts() == ["b"]
 
