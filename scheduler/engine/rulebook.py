@@ -146,7 +146,8 @@ class RuleBook:
         for share in shares:
             amounts = share.amounts(allocation, *self.amounts(allocation))
             if sign > 0:
-                share.take(job.number, amounts, attempt.allocated_us, until_us)
+                seen_us = attempt.last_progress_us if attempt.done > attempt.done_at_start else attempt.allocated_us
+                share.take(job.number, amounts, seen_us if until_us >= FOREVER_US else attempt.allocated_us, until_us)
             else:
                 share.give(job.number, amounts)
         if job.number < len(self._work_left):
@@ -192,7 +193,7 @@ class RuleBook:
         part = productive_millionths(work, until_us - since_us, attempt.allocation.rate if absolute else 0.0)
         for share in self._about(job):
             amounts = share.amounts(attempt.allocation, *self.amounts(attempt.allocation))
-            share.credit(since_us, until_us, amounts, part)
+            share.credit(job.number, since_us, until_us, amounts, part)
 
     def note_reason(self, job: JobRecord, reason: Reason | None, time_us: int) -> None:
         """The job waits for this reason from now on; None: it waits no longer."""

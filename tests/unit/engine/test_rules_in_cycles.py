@@ -353,6 +353,22 @@ def test_a_job_that_computes_far_less_than_its_devices_could_counts_in_proportio
     assert at.state.book.shares[0].standing(at.now_us).domestic_hours == pytest.approx(0.8)
 
 
+def test_a_job_that_never_says_when_it_ends_is_counted_on_only_while_it_works():
+    at = table(MIXED, Rules(domestic_shares=(share(Mode.OBSERVE),)))  # a window of 24 h: silence counts 6 h
+    sleeper = at.submit(job("s", *options(ascend_910c=8), work=Work()))
+    worker = at.submit(job("w", *options(h200=8), work=Work()))
+    at.run_all(sleeper, worker)
+    assert at.state.book.shares[0].standing(at.now_us).forecast == 0.5
+    for hour in range(1, 8):
+        at.later(3600)
+        at.progress(worker, 100.0 * hour)
+    standing = at.state.book.shares[0].standing(at.now_us)
+    assert (standing.running_imported, standing.running_domestic) == (8.0, 8.0)
+    assert standing.forecast == 0, "seven hours of silence"
+    again = decode(encode(at.state)).book.shares[0].standing(at.now_us)
+    assert again == standing, "a restart finds the same forecast"
+
+
 def test_a_job_that_ends_well_with_its_declared_work_was_productive_to_the_end():
     at = table(MIXED, Rules(domestic_shares=(share(Mode.OBSERVE),)))
     told, silent = (
