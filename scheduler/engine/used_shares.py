@@ -87,7 +87,7 @@ class _Running:
         """
         imported, domestic, since_us, until_us = self.columns
         left_us = np.where(until_us > now_us, until_us - now_us, until_us - since_us)
-        # whole hundredths of a second: an exact sum, whatever the places, and a fleet of 300,000 H200 for a quarter fits into it
+        # whole hundredths of a second sum exactly, whatever the places; 300,000 H200 for a quarter fit into an int64
         hundredths = np.minimum(left_us, horizon_us) // 10_000
         return int(imported @ hundredths) / 100, int(domestic @ hundredths) / 100
 
