@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from scheduler.errors import OverloadedError
-from scheduler.model.events import Configured, ReasonsChanged, Record
+from scheduler.model.events import Configured, ReasonsChanged, Record, ReservationMade
 from scheduler.model.units import US_PER_S
 
 __all__ = ["Entry", "Feed", "Listener", "iso"]
@@ -108,6 +108,8 @@ class Feed:
             detail = _plain(event)
             kind = detail.pop("type")
             about = self._about(detail.pop("job")) if "job" in detail else {}
+            if isinstance(event, ReservationMade) and event.reservation.tenant:
+                about = {"tenant": event.reservation.tenant}  # whose it is, only those learn who see the tenant
             for bulky in ("spec", "grants", "digest", "key"):
                 detail.pop(bulky, None)
             yield {**head, **about, "kind": kind, "detail": detail}

@@ -39,10 +39,10 @@ __all__ = [
     "requeue",
     "resume",
     "router",
+    "states_no_class",
     "submit",
     "suspend",
     "update",
-    "states_no_class",
     "with_tenant",
 ]
 

@@ -52,7 +52,7 @@ ARRIVALS = st.lists(
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(drawn=ARRIVALS, policy=st.sampled_from(["priority", "fifo-best-type"]))
+@given(drawn=ARRIVALS, policy=st.sampled_from(["priority", "fifo-best-type", "balanced", "throughput", "las"]))
 def test_all_decisions_of_a_simulated_run_are_made_again_from_its_journal(
     drawn: list[tuple[int, str, int, int, int, bool]], policy: str
 ) -> None:

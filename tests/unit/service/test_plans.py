@@ -12,6 +12,7 @@ from scheduler.planning import Asked, counterfactuals
 from scheduler.service.configuration import Sources, configured
 from scheduler.service.plans import expected_of, plan_on_empty, plan_on_image, why_on_image
 from tests.support.embedded import a_job
+from tests.support.tree import ROOT
 
 NOW = 1_800_000_000_000_000
 ACTOR = Actor("ada", "search", True)
@@ -121,3 +122,12 @@ def test_planning_changes_nothing(busy):
 
 def test_expected_starts_cover_every_live_job(busy):
     assert set(expected_of(encode(busy), NOW)) == set(busy.active)
+
+
+def test_a_plan_has_the_same_fields_whatever_the_verdict(config, busy):
+    starts = plan_on_empty(config, job(("h200", 8)), ACTOR, NOW)
+    waits = plan_on_image(encode(busy), job(("h200", 8)), ACTOR, NOW)
+    never = plan_on_empty(config, job(("h200", 16)), ACTOR, NOW)
+    assert list(starts) == list(waits) == list(never)
+    documented = (ROOT / "docs/api.md").read_text()
+    assert all(f"`{field}`" in documented for field in starts)

@@ -90,6 +90,8 @@ def test_two_tenants_cannot_have_the_same_nodes_at_the_same_time(service):
     stranger = service.token_for(Role.VIEWER, "vision")
     seen = service.call("GET", "/v1/reservations", token=stranger).json()["items"]
     assert [row["tenant"] for row in seen] == ["another tenant", ""]
+    told = service.call("GET", "/v1/events", params={"follow": "false"}, token=stranger).text
+    assert told.count("event: reservation_made") == 1, "of the other tenant's nothing is told"
     assert service.call("DELETE", "/v1/reservations/none").status_code == 404
 
 
