@@ -11,6 +11,8 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.policies.kernels import picks, taken
+
 __all__ = ["Priced", "Relaxed", "prices_for"]
 
 NONE = -1
@@ -100,11 +102,7 @@ class Relaxed:
 
     def usage(self, option: Int) -> Int:
         """int64[r]: what the chosen options take together."""
-        chosen = np.zeros(len(self.utility), dtype=np.bool_)
-        chosen[option[option != NONE]] = True
-        taken = chosen[self.used_by]
-        weights = self.use_amount[taken]
-        return np.bincount(self.use_row[taken], weights=weights, minlength=len(self.available)).astype(np.int64)
+        return taken((self.use_ptr, self.use_row, self.use_amount), option, len(self.available))
 
     def reduced(self, prices: Real) -> Real:
         """float64[m]: utility less the price of what the option takes."""
@@ -149,7 +147,8 @@ def prices_for(relaxed: Relaxed, warm: Real | None, rounds: int, gap: float) -> 
 
 
 def _ask(relaxed: Relaxed, prices: Real, best: Priced) -> tuple[float, Int]:
-    gain, option = relaxed.best(relaxed.reduced(prices))
+    uses = relaxed.use_ptr, relaxed.use_row, relaxed.use_amount
+    gain, option = picks(relaxed.ptr, relaxed.utility, uses, prices)
     bound = float(prices @ relaxed.available + gain.sum())
     if bound < best.bound:
         best.bound, best.prices = bound, prices
@@ -214,7 +213,7 @@ def _by_steps(relaxed: Relaxed, best: Priced, rounds: int) -> None:
     step = FIRST_STEP * apart.typical() / apart.typical_amounts()[rows]
     before = np.zeros(len(rows))
     prices, near = best.prices.copy(), Priced(best.prices, np.inf)
-    for taken in range(STEPS * rounds):
+    for step_number in range(STEPS * rounds):
         _, option = _ask(apart, prices.copy(), near)
         excess = (apart.usage(option)[rows] - apart.available[rows]) / capacity
         excess[(prices[rows] <= 0) & (excess < 0)] = 0.0
@@ -224,6 +223,6 @@ def _by_steps(relaxed: Relaxed, best: Priced, rounds: int) -> None:
         step = np.where(turned > 0, step * GROW, np.where(turned < 0, step * SHRINK, step))
         prices[rows] = np.maximum(0.0, prices[rows] + step * np.clip(excess, -1.0, MOST_EXCESS))
         before = np.sign(excess)
-        if taken % LOOK_EVERY == LOOK_EVERY - 1:
+        if step_number % LOOK_EVERY == LOOK_EVERY - 1:
             _ask(relaxed, near.prices, best)
     _ask(relaxed, near.prices, best)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COMPILED", "costs", "spend", "spread", "used"]
+__all__ = ["COMPILED", "costs", "picks", "spend", "spread", "taken", "used"]
 
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
@@ -44,6 +44,40 @@ def used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, rows: int, co
         return found
     taken = np.repeat(share, np.diff(use_ptr)) * use_amount
     return np.bincount(use_row, weights=taken, minlength=rows).astype(np.float64)
+
+
+def picks(
+    ptr: Int, utility: Real, uses: tuple[Int, Int, Int], prices: Real, compiled: bool = COMPILED
+) -> tuple[Real, Int]:
+    """The greatest utility less cost of each job, at least 0, and the first option that reaches it (-1: none does)."""
+    use_ptr, use_row, use_amount = uses
+    if compiled:
+        gain, option = np.zeros(len(ptr) - 1), np.full(len(ptr) - 1, -1, dtype=np.int64)
+        _picks(ptr, utility, use_ptr, use_row, use_amount, prices, gain, option)
+        return gain, option
+    reduced = utility - costs(use_ptr, use_row, use_amount, prices, compiled=False)
+    gain, option = np.zeros(len(ptr) - 1), np.full(len(ptr) - 1, -1, dtype=np.int64)
+    some = np.flatnonzero(np.diff(ptr))
+    if len(some):
+        gain[some] = np.maximum(np.maximum.reduceat(reduced, ptr[some]), 0.0)
+    owner = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    reaches = np.flatnonzero((reduced >= gain[owner]) & (reduced > 0))[::-1]
+    option[owner[reaches]] = reaches
+    return gain, option
+
+
+def taken(uses: tuple[Int, Int, Int], option: Int, rows: int, compiled: bool = COMPILED) -> Int:
+    """int64[r]: what the options int64[n] (-1 for none) take together of each row."""
+    use_ptr, use_row, use_amount = uses
+    found = np.zeros(rows, dtype=np.int64)
+    if compiled:
+        _taken(use_ptr, use_row, use_amount, option, found)
+        return found
+    chosen = np.zeros(len(use_ptr) - 1, dtype=np.bool_)
+    chosen[option[option >= 0]] = True
+    inside = np.repeat(chosen, np.diff(use_ptr))
+    np.add.at(found, use_row[inside], use_amount[inside])
+    return found
 
 
 def spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, compiled: bool = COMPILED) -> tuple[Real, ...]:
@@ -111,6 +145,29 @@ def _costs(use_ptr: Int, use_row: Int, use_amount: Int, prices: Real, found: Rea
         for u in range(use_ptr[o], use_ptr[o + 1]):
             total += prices[use_row[u]] * use_amount[u]
         found[o] = total
+
+
+@_jit
+def _picks(
+    ptr: Int, utility: Real, use_ptr: Int, use_row: Int, use_amount: Int, prices: Real, gain: Real, option: Int
+) -> None:
+    for i in range(len(gain)):
+        for o in range(ptr[i], ptr[i + 1]):
+            if utility[o] == -np.inf:
+                continue
+            cost = 0.0
+            for u in range(use_ptr[o], use_ptr[o + 1]):
+                cost += prices[use_row[u]] * use_amount[u]
+            if utility[o] - cost > gain[i]:
+                gain[i], option[i] = utility[o] - cost, o
+
+
+@_jit
+def _taken(use_ptr: Int, use_row: Int, use_amount: Int, option: Int, found: Int) -> None:
+    for o in option:
+        if o >= 0:
+            for u in range(use_ptr[o], use_ptr[o + 1]):
+                found[use_row[u]] += use_amount[u]
 
 
 @_jit

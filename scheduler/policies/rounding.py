@@ -20,14 +20,13 @@ def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None) -> Int:
     Where `warm` (an earlier assignment) fits and is worth more than the greedy one, the search starts from it.
     """
     reduced = relaxed.reduced(prices)
-    hopeful = np.flatnonzero(np.isfinite(relaxed.utility))
-    cost = np.maximum(relaxed.utility[hopeful] - reduced[hopeful], 1e-12 * max(1.0, float(prices.max(initial=0.0))))
-    density = np.round(reduced[hopeful] / cost, 9)
-    first = np.lexsort((relaxed.owner[hopeful], -density, _is_second(relaxed, reduced)[hopeful]))
+    _, favourite = relaxed.best(reduced)
     left = relaxed.available.astype(np.int64).copy()
     option = np.full(relaxed.jobs, NONE, dtype=np.int64)
     uses = relaxed.use_ptr, relaxed.use_row, relaxed.use_amount
-    _fill(hopeful[first], relaxed.owner, uses, left, option)
+    _fill(_by_density(relaxed, reduced, prices, favourite[favourite != NONE]), relaxed.owner, uses, left, option)
+    others = np.flatnonzero(np.isfinite(relaxed.utility) & (option[relaxed.owner] == NONE))
+    _fill(_by_density(relaxed, reduced, prices, others), relaxed.owner, uses, left, option)
     if warm is not None and relaxed.value(warm) > relaxed.value(option):
         usage = relaxed.usage(warm)
         if (usage <= relaxed.available).all() and np.isfinite(relaxed.value(warm)):
@@ -38,12 +37,12 @@ def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None) -> Int:
     return option
 
 
-def _is_second(relaxed: Relaxed, reduced: Real) -> Int:
-    """0 for what a job would take at these prices, 1 for its other options: they come when the first are through."""
-    _, option = relaxed.best(reduced)
-    second = np.ones(len(reduced), dtype=np.int64)
-    second[option[option != NONE]] = 0
-    return second
+def _by_density(relaxed: Relaxed, reduced: Real, prices: Real, options: Int) -> Int:
+    """The options in the order of what they gain beyond their price for that price; equal ones by their job."""
+    options = np.sort(options)
+    least = 1e-12 * max(1.0, float(prices.max(initial=0.0)))
+    density = np.round(reduced[options] / np.maximum(relaxed.utility[options] - reduced[options], least), 9)
+    return options[np.argsort(-density, kind="stable")]
 
 
 def _improve(relaxed: Relaxed, uses: Any, left: Int, option: Int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.policies.kernels import COMPILED
+from scheduler.policies.kernels import COMPILED, picks
 from scheduler.policies.shares_level import Asked, Finished, Level, Linear, Master, Rows, highest
 
 __all__ = ["ShareSolution", "Shares", "finish_time_fairness", "makespan", "max_min", "max_total"]
@@ -135,25 +135,26 @@ def max_total(
     """The greatest sum of worth float64[m] x share: of throughputs, of throughputs per cost, of H20-equivalents."""
     rows, kept = problem.rows(compiled)
     worth = np.where(rows.speed > 0, worth, -np.inf)
-    bound, prices, picks = np.inf, np.zeros(len(kept)), [np.full(len(rows.ptr) - 1, -1, dtype=np.int64)]
+    bound, prices, tried = np.inf, np.zeros(len(kept)), [np.full(len(rows.ptr) - 1, -1, dtype=np.int64)]
+    uses = rows.use_ptr, rows.use_row, rows.use_amount
     master, lower, reached = Master(len(kept)), -np.inf, 0.0
     master.add(0.0, np.zeros(len(kept)))
     target = prices
     for _ in range(rounds):
         smoothed = 0.5 * (prices + target) if reached > lower else target
         lower = max(lower, reached)
-        gain, pick = _picked(rows, worth - rows.cost(smoothed))
-        proven = float(smoothed.sum() + gain)
+        gain, pick = picks(rows.ptr, worth, uses, smoothed / rows.available, compiled)
+        proven = float(smoothed.sum() + gain.sum())
         if proven < bound:
             bound, prices = proven, smoothed
-        picks.append(pick)
+        tried.append(pick)
         share = _whole(rows, pick)
         master.add(float(worth[pick[pick >= 0]].sum()), rows.load(share))
         reached, target = master.solve()
         if bound - reached <= gap * abs(bound):
             break
     share = np.zeros(len(worth))
-    for part, pick in zip(master.parts(), picks, strict=True):
+    for part, pick in zip(master.parts(), tried, strict=True):
         share += part * _whole(rows, pick)
     share /= max(1.0, float(rows.load(share).max(initial=0.0)))
     level = float((worth[share > 0] * share[share > 0]).sum())
@@ -168,18 +169,6 @@ def fastest_of(rows: Rows) -> Real:
     if len(some):
         found[some] = np.maximum.reduceat(rows.speed, rows.ptr[some])
     return found
-
-
-def _picked(rows: Rows, reduced: Real) -> tuple[float, Int]:
-    owner = np.repeat(np.arange(len(rows.ptr) - 1), np.diff(rows.ptr))
-    best = np.zeros(len(rows.ptr) - 1)
-    some = np.flatnonzero(np.diff(rows.ptr))
-    if len(some):
-        best[some] = np.maximum(np.maximum.reduceat(reduced, rows.ptr[some]), 0.0)
-    pick = np.full(len(best), -1, dtype=np.int64)
-    reaches = np.flatnonzero((reduced >= best[owner]) & (reduced > 0))[::-1]
-    pick[owner[reaches]] = reaches
-    return float(best.sum()), pick
 
 
 def _whole(rows: Rows, pick: Int) -> Real:

@@ -1,8 +1,8 @@
 """Max-min fairness to the end: level by level, whoever cannot gain keeps what it has, and the others go on.
 
 Weights may come from a tree of tenants: each splits its own among its children that still go on, so that the weight of
-whoever is through returns to its siblings (Narayanan et al., OSDI 2020, section 4.3). Jobs that come to the end of their
-fastest option on the way do not make a level of their own: all of them up to the next level are found at once.
+whoever is through returns to its siblings (Narayanan et al., OSDI 2020, section 4.3). Jobs that come to the end of
+their fastest option on the way do not make a level of their own: all of them up to the next level are found at once.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.policies.exact_shares import lp_level
-from scheduler.policies.kernels import costs, spend, spread, used
+from scheduler.policies.kernels import costs, picks, spend, spread, taken, used
 from scheduler.policies.shares import Shares, finish_time_fairness, makespan, max_min, max_total
 from tests.support.share_problems import drawn_shares, fastest, loads, throughput
 
@@ -111,6 +111,11 @@ def test_compiled_loops_and_arrays_agree(seed: int, jobs: int, types: int) -> No
     share = spread(rows.ptr, rows.speed, cost, demand, compiled=True)
     assert share == pytest.approx(spread(rows.ptr, rows.speed, cost, demand, compiled=False), rel=1e-9, abs=1e-12)
     assert throughput(problem, share) == pytest.approx(demand, rel=1e-9)
+    gain, option = picks(rows.ptr, rows.speed, uses, prices, compiled=True)
+    plain, same = picks(rows.ptr, rows.speed, uses, prices, compiled=False)
+    assert (gain == pytest.approx(plain, rel=1e-9), option.tolist()) == (True, same.tolist())
+    count = len(rows.available)
+    assert taken(uses, option, count, compiled=True).tolist() == taken(uses, option, count, compiled=False).tolist()
     load = used(*uses, share, len(rows.available), compiled=True)
     assert load == pytest.approx(used(*uses, share, len(rows.available), compiled=False), rel=1e-9)
 
