@@ -112,8 +112,12 @@ def rulebooks(draw) -> Rules:
 EITHER = [Mode.OBSERVE, Mode.HOLD]
 
 
-def a_table(rules: Rules) -> Table:
-    return Table(Configured(CATALOG, FLEET, tenants(red={}, blue={}), rules, QUICK))
+POLICIES = st.sampled_from(["priority", "balanced", "fifo-best-type"])
+
+
+def a_table(rules: Rules, policy: str = "priority") -> Table:
+    quick = msgspec.structs.replace(QUICK, name=policy)
+    return Table(Configured(CATALOG, FLEET, tenants(red={}, blue={}), rules, quick))
 
 
 def do(at: Table, what: str, amount, number: int) -> None:
@@ -160,9 +164,9 @@ def idle_domestic_option(at: Table, rule: DomesticShare) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS, shares(st.just(Mode.HOLD)))
-def test_a_rule_that_holds_is_never_exceeded_by_starts(steps, rule):
-    at = a_table(Rules(domestic_shares=(rule,)))
+@given(STEPS, shares(st.just(Mode.HOLD)), POLICIES)
+def test_a_rule_that_holds_is_never_exceeded_by_starts(steps, rule, policy):
+    at = a_table(Rules(domestic_shares=(rule,)), policy)
     for number, (what, amount) in enumerate(steps):
         do(at, what, amount, number)
         share = at.state.book.shares[0]
@@ -178,16 +182,16 @@ def test_a_rule_that_holds_is_never_exceeded_by_starts(steps, rule):
                 used += max(0.0, float(share_coefficients(*amounts, rule.target))) * seconds
         if standing.judged and idle:
             assert used <= max(0.0, standing.slack) * (1 + 1e-9) + 1e-6
-        assert at.plan.stops == (), "it never preempts"
+        if policy != "balanced":
+            assert at.plan.stops == (), "it never preempts"
         up(at)
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS, shares(st.just(Mode.OBSERVE)))
-def test_a_rule_that_observes_never_changes_a_plan(steps, rule):
-    plain, watched = a_table(Rules()), a_table(Rules(domestic_shares=(rule,), eligibility=(
-        Eligibility(id="e", sites=("mars",)),
-    )))  # fmt: skip
+@given(STEPS, shares(st.just(Mode.OBSERVE)), POLICIES)
+def test_a_rule_that_observes_never_changes_a_plan(steps, rule, policy):
+    watching = Rules(domestic_shares=(rule,), eligibility=(Eligibility(id="e", sites=("mars",)),))
+    plain, watched = a_table(Rules(), policy), a_table(watching, policy)
     for number, (what, amount) in enumerate(steps):
         for at in (plain, watched):
             do(at, what, amount, number)
@@ -197,9 +201,9 @@ def test_a_rule_that_observes_never_changes_a_plan(steps, rule):
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS, rulebooks())
-def test_nothing_starts_where_a_rule_does_not_let_it(steps, rules):
-    at = a_table(rules)
+@given(STEPS, rulebooks(), POLICIES)
+def test_nothing_starts_where_a_rule_does_not_let_it(steps, rules, policy):
+    at = a_table(rules, policy)
     for number, (what, amount) in enumerate(steps):
         do(at, what, amount, number)
         at.decide()
@@ -215,9 +219,9 @@ def test_nothing_starts_where_a_rule_does_not_let_it(steps, rules):
 
 
 @settings(max_examples=40, deadline=None)
-@given(STEPS, rulebooks())
-def test_a_replay_and_a_checkpoint_find_the_same_accounts(steps, rules):
-    at = a_table(rules)
+@given(STEPS, rulebooks(), POLICIES)
+def test_a_replay_and_a_checkpoint_find_the_same_accounts(steps, rules, policy):
+    at = a_table(rules, policy)
     for number, (what, amount) in enumerate(steps):
         do(at, what, amount, number)
         at.decide()
