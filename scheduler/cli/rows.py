@@ -132,8 +132,10 @@ OPTIONS: Final[Sequence[Column]] = (
 WEIGHED: Final[Sequence[Column]] = (
     Column("", lambda r: "*" if r["chosen"] else ""),
     Column("OPTION", lambda r: r["option"]),
-    Column("SHARE", lambda r: share(r["share"]) if r["share"] else "-", right=True),
+    Column("SPEED", lambda r: share(r["share"]) if r["share"] else "-", right=True),
+    Column("WORTH", lambda r: "-" if r["worth"] is None else f"{r['worth']:.3g}", right=True),
     Column("PRICE", lambda r: f"{r['paid']:.3g}" if r["paid"] else "-", right=True),
+    Column("LEFT", lambda r: "-" if r["worth"] is None else f"{r['worth'] - r['paid']:.3g}", right=True),
     Column("REASON", lambda r: "; ".join(short(reason) for reason in r["reasons"])),
 )
 

@@ -3,7 +3,7 @@
 from scheduler.planning.changes import Change, Edit, Part, changes_of, run_time_us
 from scheduler.planning.counterfactuals import Asked, Counterfactuals, Effort, Proposal, counterfactuals, enter
 from scheduler.planning.decisions import DecisionTrace, OptionWeighed, decisions_of
-from scheduler.planning.market import PriceInterval, price_intervals, queue_position
+from scheduler.planning.market import PriceInterval, price_intervals, queue_position, worth_of
 from scheduler.planning.outlook import Outlook, outlook, outlooks
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "Proposal",
     "queue_position",
     "run_time_us",
+    "worth_of",
 ]

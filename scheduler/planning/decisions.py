@@ -5,6 +5,7 @@ prices, options and victims is what the engine did, not what somebody wrote down
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -31,6 +32,7 @@ from scheduler.model.events import (
 )
 from scheduler.model.plan import Plan
 from scheduler.model.rules import Mode
+from scheduler.planning.market import worth_of
 
 __all__ = ["DecisionTrace", "OptionWeighed", "decisions_of"]
 
@@ -39,11 +41,16 @@ DECIDED: Final = (StopOrdered, Allocated, ReasonsChanged, CarriedOver, Dependenc
 
 
 class OptionWeighed(Struct, frozen=True, kw_only=True):
-    """An option as the cycle saw it. `share` is its rate over the job's best one; `paid` the shadow prices of all that
-    it takes, in the cheapest cell, 0 under a policy without prices; `chosen` where it was granted."""
+    """An option as the cycle saw it, before any was found without room. `share` is its rate over the job's best one.
+
+    `worth` is what the policy weighed it at and `paid` the shadow prices of all that it takes, both in the cell where
+    most is left of the one after the other: the policy chooses by that. None and 0 under policies that weigh nothing,
+    and None for an option that was not open. `chosen` where it was granted.
+    """
 
     report: OptionReport
     share: float
+    worth: float | None
     paid: float
     chosen: bool
 
@@ -154,7 +161,7 @@ def _trace(state: State, plan: Plan, record: Record, part: Sequence[Record], *, 
         rounds=plan.rounds,
         allocation=event.allocation,
         prices=plan.prices,
-        options=tuple(_weighed(state, event, plan, record.time_us)),
+        options=tuple(_weighed(state, event, record.time_us)),
         victims=tuple(_victims(state, event.job, part)),
         rules=tuple(_acting(state)),
         together=sum(isinstance(other.event, Allocated) for other in part),
@@ -162,17 +169,18 @@ def _trace(state: State, plan: Plan, record: Record, part: Sequence[Record], *, 
     )
 
 
-def _weighed(state: State, event: Allocated, plan: Plan, now_us: int) -> Iterator[OptionWeighed]:
-    prices = dict(plan.prices)
+def _weighed(state: State, event: Allocated, now_us: int) -> Iterator[OptionWeighed]:
     rows = state.rows_of[event.job].rows
     best = max((row.option.rate.value for row in rows), default=0.0)
+    weighed = worth_of(state, event.job, now_us)
     for report in explain(state, event.job, now_us):
-        uses = [row.uses for row in rows if row.option.chosen == report.chosen]
-        paid = [sum(prices.get(state.rows.name(row), 0.0) * amount for row, amount in use) for use in uses]
+        mine = [pair for row, pair in zip(rows, weighed, strict=False) if row.option.chosen == report.chosen]
+        worth, paid = max(mine, key=lambda pair: pair[0] - pair[1], default=(-math.inf, 0.0))
         yield OptionWeighed(
             report=report,
             share=report.rate.value / best if report.rate is not None and best > 0 else 0.0,
-            paid=min(paid, default=0.0),
+            worth=worth if math.isfinite(worth) else None,
+            paid=paid,
             chosen=report.chosen == event.allocation.chosen,
         )
 

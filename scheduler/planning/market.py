@@ -12,7 +12,7 @@ from scheduler.engine.snapshot import Snapshot, take
 from scheduler.engine.state import State
 from scheduler.policies import NONE, POLICIES, Choice, Problem
 
-__all__ = ["PriceInterval", "price_intervals", "queue_position"]
+__all__ = ["PriceInterval", "price_intervals", "queue_position", "worth_of"]
 
 
 class PriceInterval(Struct, frozen=True, kw_only=True):
@@ -44,6 +44,23 @@ def price_intervals(state: State, number: int, now_us: int) -> tuple[PriceInterv
         return ()
     rows = sorted({use for row in state.rows_of[number].rows for use, _ in row.uses})
     return tuple(_interval(snapshot, problem, choice, row) for row in rows)
+
+
+def worth_of(state: State, number: int, now_us: int) -> list[tuple[float, float]]:
+    """For each option row of the waiting job `number`, in their order: what the policy weighs it at, and the shadow
+    prices of all that it takes. What is left of the one after the other is what the policy chooses by. Empty for a
+    policy that weighs no options, and for a job that takes no part. An option that is not open is worth -inf."""
+    _, problem, choice = _solved(state, now_us)
+    place = np.flatnonzero(problem.number == number)
+    if not len(choice.worth) or not len(place):
+        return []
+    span = range(int(problem.ptr[place[0]]), int(problem.ptr[place[0] + 1]))
+    return [(float(choice.worth[option]), _paid(problem, choice, option)) for option in span]
+
+
+def _paid(problem: Problem, choice: Choice, option: int) -> float:
+    uses = range(int(problem.use_ptr[option]), int(problem.use_ptr[option + 1]))
+    return sum(choice.prices.get(int(problem.use_row[use]), 0.0) * int(problem.use_amount[use]) for use in uses)
 
 
 def _solved(state: State, now_us: int) -> tuple[Snapshot, Problem, Choice]:

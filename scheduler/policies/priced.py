@@ -54,7 +54,7 @@ class _Pricing:
             if late[jobs[0]] and len(holds) == 0:
                 waiting = jobs[(self.option[jobs] == NONE) & (problem.current[jobs] == NONE)]
                 holds = reserve(problem, waiting, self.left, self.option)
-        return Choice(self.option, self._order(), self._blocked_by(), self._told())
+        return Choice(self.option, self._order(), self._blocked_by(), self._told(), worth=self.utility)
 
     def _solve(self, jobs: Int, holds: list[Hold]) -> None:
         problem = self.problem

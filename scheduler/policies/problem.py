@@ -91,7 +91,8 @@ class Choice:
     """`option` is int64[n], NONE for no option; `order` the sequence in which waiting jobs are to be placed.
 
     `blocked_by` is int64[n]: for a job without an option the row that stood in the way of its best open one, NONE where
-    it was not looked at because an earlier job has first claim. `carry` is `carried` of the next cycle.
+    it was not looked at because an earlier job has first claim. `carry` is `carried` of the next cycle. `worth` is
+    float64[m], what each option was weighed at, in the unit of the prices; empty for policies that weigh none.
     """
 
     option: Int
@@ -99,6 +100,7 @@ class Choice:
     blocked_by: Int
     prices: Mapping[int, float]
     carry: Mapping[str, float] = field(default_factory=dict)
+    worth: Real = field(default_factory=lambda: np.zeros(0))
 
 
 Policy = Callable[[Problem], Choice]

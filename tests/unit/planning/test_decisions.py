@@ -22,9 +22,12 @@ FLEET = cluster([pool("h200", 2, 8), pool("h20-96", 2, 8)], [pool("ascend-910c",
 OVERHEADS = Overheads(start_us=3 * S, stop_us=S, restart_us=2 * S, report_us=60 * S)
 
 
-def lived(jobs: list[Arrival], policy: Policy = QUICK) -> list[Record]:
+LIMITED = {"red": {"h200": 12}, "blue": {"h200": 4}}
+
+
+def lived(jobs: list[Arrival], policy: Policy = QUICK, quota: dict[str, dict] = LIMITED) -> list[Record]:
     """The journal of a simulated run."""
-    config = configured(FLEET, tenants(red={"h200": 12}, blue={"h200": 4}), policy)
+    config = configured(FLEET, tenants(**quota), policy)
     journal = MemoryJournal()
     journal.lead()
     journal.append([Record(1, 1, 0, config)])
@@ -85,8 +88,20 @@ def test_a_trace_tells_the_options_as_the_cycle_saw_them() -> None:
     assert (trace.job, trace.attempt, trace.policy, trace.together) == (0, 1, "priority", 1)
     chosen = next(option for option in trace.options if option.chosen)
     assert chosen.report.chosen == trace.allocation.chosen
-    assert (chosen.share, chosen.paid) == (1.0, 0.0)
+    assert (chosen.share, chosen.worth, chosen.paid) == (1.0, None, 0.0)
     assert len(trace.options) == 2
+
+
+def test_under_prices_no_other_option_leaves_more_than_the_chosen_one_by_more_than_the_gap() -> None:
+    jobs = [Arrival(at_us=0, job=job(f"j{n}", *options(h200=4, h20_96=4), tenant="red")) for n in range(8)]
+    records = lived(jobs, structs.replace(QUICK, name="balanced"), {"red": {}})
+    traces = list(decisions_of(records))
+    assert all(trace.same for trace in traces)
+    first = [trace for trace in traces if trace.time_us == 0]
+    assert any(trace.prices for trace in first)
+    for trace in first:
+        left = {option.chosen: (option.worth or 0.0) - option.paid for option in trace.options}
+        assert left[True] >= left[False] - 0.01 * max(option.worth or 0.0 for option in trace.options)
 
 
 def test_one_decision_is_found_by_its_record_and_from_a_later_state_as_well() -> None:
