@@ -131,10 +131,11 @@ def _price(price: dict[str, Any]) -> str:
 
 def simulate(
     cluster: Annotated[str, typer.Option(help="Cluster file or shipped name")],
-    workload: Annotated[str, typer.Option(help="Workload file or shipped name")],
+    workload: Annotated[str, typer.Option(help="Workload file or shipped name; with --rates a trace's job list")],
     tenants: TenantsOption = "",
     rules: RulesOption = "",
     policy: PolicyOption = "",
+    rates: Annotated[str, typer.Option(help="Table of rates of a public trace (Gavel, Sia)")] = "",
     placement: Annotated[str, typer.Option(help="best-fit or spread")] = "",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn")] = 0,
     window: Annotated[str, typer.Option(help="FIRST:LAST: statistics over those jobs only, by arrival")] = "",
@@ -151,7 +152,12 @@ def simulate(
 
     sources = Sources(cluster=cluster, tenants=tenants, rules=rules, policy=policy, placement=placement)
     config = configured(sources)
-    jobs = load_workload(file_of("workload", workload), config.catalog)
+    if rates:
+        from scheduler.simulator.readers.trace import read_trace
+
+        jobs = read_trace(workload, rates)
+    else:
+        jobs = load_workload(file_of("workload", workload), config.catalog)
     if not tenants:
         config = _with_tenants_of(config, jobs)
     report = run(config, jobs, seed=seed, window=_window(window)).report
