@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from scheduler.errors import ConfigError
 
-__all__ = ["Line", "Limits", "read_table"]
+__all__ = ["Limits", "Line", "read_table"]
 
 _SHOWN: Final = 40
 """Characters of a wrong value that a complaint repeats."""
