@@ -7,6 +7,7 @@ until more than half are dead; then everything is laid anew.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,9 @@ __all__ = ["CLASSES", "Columns", "Gathered", "STATES"]
 STATES: Final = tuple(JobState)
 CLASSES: Final = tuple(JobClass)
 NONE: Final = -1
+
+REMEMBERED_BLOCKS = 8192
+"""Columns of options that many jobs share, kept as arrays."""
 
 _JOB_COLUMNS = {
     "state": np.int8,
@@ -75,7 +79,7 @@ class _Table:
         self.size = 0
         self.array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
 
-    def append(self, **values: Sequence[object]) -> int:
+    def append(self, **values: Sequence[object] | NDArray[Any]) -> int:
         """Add rows; returns the number of the first."""
         first, added = self.size, len(next(iter(values.values())))
         self.size += added
@@ -106,6 +110,7 @@ class Columns:
         self.uses = _Table(_USE_COLUMNS)
         self.dead = 0
         self._mixes: dict[tuple[str, ...], int] = {}
+        self._blocks: dict[int, dict[str, NDArray[Any]]] = {}
 
     def job(self, name: str) -> NDArray[Any]:
         return self.jobs.array[name][: self.jobs.size]
@@ -119,31 +124,46 @@ class Columns:
         rows: Sequence[OptionRow],
         kinds: Mapping[str, int],
         families: Mapping[str, str] | None = None,
+        alike: int = 0,
     ) -> None:
         """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators, `families`
-        names the family of each."""
-        mixes = [tuple(chosen.accelerator for chosen in row.option.chosen) for row in rows]
-        kin = [tuple((families or {}).get(name, name) for name in mix) for mix in mixes]
-        first_roles = [row.option.chosen[0] for row in rows]
+        names the family of each. Jobs with the same number `alike`, not 0, differ in what limits them and nothing else.
+        """
+        block = self._blocks.get(alike)
+        if block is None:
+            block = self._block(rows, kinds, families or {})
+            if len(self._blocks) >= REMEMBERED_BLOCKS:
+                self._blocks.clear()
+            if alike:
+                self._blocks[alike] = block
         uses = [pair for row in rows for pair in row.uses]
-        first_use = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
-        counts = np.array([len(row.uses) for row in rows], dtype=np.int64)
-        first = self.options.append(
-            rate=[row.option.rate.value for row in rows],
-            rank=[row.option.rank for row in rows],
-            kind=[kinds[chosen.accelerator] for chosen in first_roles],
-            devices=[chosen.count for chosen in first_roles],
-            after_us=[row.option.after_wait_us for row in rows],
-            absolute=[row.option.rate.absolute for row in rows],
-            mix=[self._mixes.setdefault(mix, len(self._mixes)) for mix in mixes],
-            family=[self._mixes.setdefault(names, len(self._mixes)) for names in kin],
-            allowed=[True] * len(rows),
-            use_first=(first_use + np.cumsum(counts) - counts).tolist(),
-            use_count=counts.tolist(),
-        )
+        past = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
+        counts = [len(row.uses) for row in rows]
+        firsts = list(accumulate(counts, initial=past))[:-1]
+        first = self.options.append(**block, use_first=firsts, use_count=counts)
         self.job("first")[number] = first
         self.job("count")[number] = len(rows)
         self.job("current")[number] = NONE
+
+    def _block(
+        self, rows: Sequence[OptionRow], kinds: Mapping[str, int], families: Mapping[str, str]
+    ) -> dict[str, NDArray[Any]]:
+        """Columns of the options that do not depend on who asks."""
+        mixes = [tuple(chosen.accelerator for chosen in row.option.chosen) for row in rows]
+        kin = [tuple(families.get(name, name) for name in mix) for mix in mixes]
+        first_roles = [row.option.chosen[0] for row in rows]
+        values: dict[str, list[Any]] = {
+            "rate": [row.option.rate.value for row in rows],
+            "rank": [row.option.rank for row in rows],
+            "kind": [kinds[chosen.accelerator] for chosen in first_roles],
+            "devices": [chosen.count for chosen in first_roles],
+            "after_us": [row.option.after_wait_us for row in rows],
+            "absolute": [row.option.rate.absolute for row in rows],
+            "mix": [self._mixes.setdefault(mix, len(self._mixes)) for mix in mixes],
+            "family": [self._mixes.setdefault(names, len(self._mixes)) for names in kin],
+            "allowed": [True] * len(rows),
+        }
+        return {name: np.array(column, dtype=_OPTION_COLUMNS[name]) for name, column in values.items()}
 
     def bury(self, number: int) -> None:
         """The job has ended: its options count as dead."""

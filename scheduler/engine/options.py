@@ -38,12 +38,14 @@ class OptionRow(Struct, frozen=True, gc=False):
 class JobRows(Struct, frozen=True, gc=False):
     """All that one job could take, and each exclusion with its reason (for ever, as the fleet is).
 
-    `opens_us` are the waits after which an option opens, each once, ascending.
+    `opens_us` are the waits after which an option opens, each once, ascending. Jobs whose rows have the same number
+    `alike` have the same options, under limits of their own.
     """
 
     rows: tuple[OptionRow, ...]
     excluded: tuple[tuple[Chosen, Reason], ...]
     opens_us: tuple[int, ...] = ()
+    alike: int = 0
 
 
 class _Shape(Struct, frozen=True, gc=False):
@@ -53,6 +55,7 @@ class _Shape(Struct, frozen=True, gc=False):
     placed: tuple[tuple[int, JobOption, tuple[Demand, ...], tuple[tuple[int, int], ...]], ...]
     nowhere: tuple[JobOption, ...]  # options that no cell could ever hold
     opens_us: tuple[int, ...]
+    number: int  # from 1; given once
 
 
 def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tuple[Demand, ...]:
@@ -94,6 +97,7 @@ class Rows:
         self._user_row: dict[tuple[int, str], int] = {}
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
+        self._numbered = 0
         self._last: tuple[Job, int, str, JobRows] | None = None
         self._encoder = msgspec.json.Encoder()
 
@@ -120,7 +124,7 @@ class Rows:
             if reason is None:
                 reason = Reason(code=ReasonCode.EXCEEDS_CELL, accelerator=option.chosen[0].accelerator)
             excluded.append((option.chosen[0], reason))
-        found = JobRows(tuple(self._rows(shape, job, tenant, user)), tuple(excluded), shape.opens_us)
+        found = JobRows(tuple(self._rows(shape, job, tenant, user)), tuple(excluded), shape.opens_us, shape.number)
         self._last = job, tenant, user, found
         return found
 
@@ -160,7 +164,9 @@ class Rows:
             nowhere += [] if cells else [option]
         elsewhere = {option.chosen for _, option, _, _ in placed}
         opens_us = sorted({option.after_wait_us for _, option, _, _ in placed})
-        return _Shape(options, tuple(placed), tuple(o for o in nowhere if o.chosen not in elsewhere), tuple(opens_us))
+        self._numbered += 1
+        lost = tuple(o for o in nowhere if o.chosen not in elsewhere)
+        return _Shape(options, tuple(placed), lost, tuple(opens_us), self._numbered)
 
     def _cells(self, chosen: Sequence[Chosen]) -> list[int]:
         fleet = self.fleet

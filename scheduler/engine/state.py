@@ -231,7 +231,10 @@ class State:
         if not job.terminal:
             rows = self.rows.of_job(spec, self.tenant_of(job), job.actor.user)
             self.rows_of[job.number] = rows
-            self.columns.lay(job.number, rows.rows, self.fleet.accelerator_index, self._families)
+            self._lay(job.number, rows)
+
+    def _lay(self, number: int, rows: JobRows) -> None:
+        self.columns.lay(number, rows.rows, self.fleet.accelerator_index, self._families, rows.alike)
 
     def mark_moves(self, job: JobRecord) -> None:
         """Close the options to which the job's progress cannot be taken; kept from one attempt to the next."""
@@ -254,7 +257,7 @@ class State:
         self.columns = Columns()
         self.columns.jobs = jobs
         for number, rows in self.rows_of.items():
-            self.columns.lay(number, rows.rows, self.fleet.accelerator_index, self._families)
+            self._lay(number, rows)
             self.columns.job("current")[number] = held.get(number, NONE)
             self.mark_moves(self.jobs[number])
 
