@@ -35,6 +35,7 @@ class Windows:
         self._fleet = fleet
         self._by_id: dict[str, Reservation] = {}
         self._nodes: dict[str, frozenset[int]] = {}
+        self._shut: dict[tuple[str, ...], tuple[int, ...]] = {}
         for reservation in reservations:
             self.add(reservation)
 
@@ -50,10 +51,12 @@ class Windows:
         found = (self._fleet.cluster.node_index(name) for name in reservation.nodes)
         self._by_id[reservation.id] = reservation
         self._nodes[reservation.id] = frozenset(node for node in found if node is not None)
+        self._shut.clear()
 
     def remove(self, id_: str) -> None:
         self._by_id.pop(id_, None)
         self._nodes.pop(id_, None)
+        self._shut.clear()
 
     def forget_past(self, now_us: int) -> None:
         for id_ in [r.id for r in self._by_id.values() if r.until_us <= now_us]:
@@ -70,11 +73,12 @@ class Windows:
         """Nodes on which the job may not start now, ascending."""
         if not self._by_id:
             return NOBODY
-        nodes: set[int] = set()
-        for reservation in self._against(job, now_us + self.run_us(job, row)):
-            if now_us < reservation.until_us:
-                nodes |= self._nodes[reservation.id]
-        return tuple(sorted(nodes))
+        against = self._against(job, now_us + self.run_us(job, row))
+        ids = tuple(reservation.id for reservation in against if now_us < reservation.until_us)
+        found = self._shut.get(ids)
+        if found is None:
+            found = self._shut[ids] = tuple(sorted(frozenset[int]().union(*(self._nodes[id_] for id_ in ids))))
+        return found
 
     def _against(self, job: JobRecord, end_us: int) -> Iterable[Reservation]:
         """Windows that begin before the job has ended, and that are not its tenant's."""
@@ -148,9 +152,11 @@ def place_outside(
         return place(room, cell, demands, strategy)
     closed = frozenset(shut)
     # what is avoided is still taken where nothing else fits: the second try avoids what is shut alone
-    for kept in (True, False):
+    for kept in (True, False) if any(demand.avoid for demand in demands) else (False,):
         wanted = [
-            msgspec.structs.replace(demand, avoid=tuple(sorted(closed.union(demand.avoid if kept else ()))))
+            msgspec.structs.replace(
+                demand, avoid=tuple(sorted(closed.union(demand.avoid))) if kept and demand.avoid else tuple(shut)
+            )
             for demand in demands
         ]
         grants = place(room, cell, wanted, strategy)

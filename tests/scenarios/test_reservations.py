@@ -128,3 +128,16 @@ def test_a_job_with_progress_goes_on_elsewhere_once_its_moves_are_widened(table:
     t.tell(JobUpdated(work.number, ANN, moves=Moves.ANY))
     assert t.starts() == ["w"]
     assert work.attempts[-1].allocation.chosen[0].accelerator == "h20-96"
+
+
+def test_nodes_of_the_last_failure_are_taken_before_reserved_ones_are(table: Table) -> None:
+    from scheduler.model.jobs import Retries
+
+    work = table.submit(
+        job("w", *options(h200=8), work=ENDLESS, retries=Retries(backoff_us=0), time_limit_us=9_000 * S)
+    )
+    reserve(table, "h200-0", begin=5_000, end=10_000)
+    table.run_all(work)
+    table.end(work, AttemptEnd.LOST)
+    assert table.starts() == ["w"]
+    assert {grant.node for attempt in work.attempts for grant in attempt.allocation.grants} == {1}
