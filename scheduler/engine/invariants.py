@@ -60,7 +60,8 @@ def devices_are_held_once(state: State) -> None:
     for (node, device), thousandths in shares.items():
         _require(not int(held[node]) & device and thousandths <= WHOLE_DEVICE, "I1", f"node {node} shares too much")
         left = state.room.thousandths_left(np.array([node]))[0, device.bit_length() - 1]
-        _require(left == WHOLE_DEVICE - thousandths, "I1", f"node {node} has another share left than nobody holds")
+        beside = WHOLE_DEVICE - thousandths if state.fleet.share_row[node] >= 0 else 0  # a pool shared no longer
+        _require(left == beside, "I1", f"node {node} has another share left than nobody holds")
         held[node] |= device
     free = state.fleet.devices & ~held & ~state.room.foreign
     _require(np.array_equal(free, state.room.free), "I1", "free devices are not those that nobody holds")

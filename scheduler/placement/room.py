@@ -44,6 +44,7 @@ class Room:
         self.left = WHOLE_DEVICE * (fleet.devices[fleet.shared, None] >> np.arange(width) & 1)
         self.sharers = np.zeros_like(self.left)
         self.stamp = np.zeros(len(fleet.pool), dtype=np.int64)
+        self._strays: dict[tuple[int, int], int] = {}
         self._stamps = counter(1)  # shared by copies: equal stamps mean equal nodes
         self._index: dict[int, ShelfIndex] = {}
         self._level: dict[int, list[int]] = {}
@@ -67,6 +68,7 @@ class Room:
         copy._closed = self._closed
         copy.left = self.left.copy()
         copy.sharers = self.sharers.copy()
+        copy._strays = self._strays.copy()
         copy.stamp = self.stamp.copy()
         copy._stamps = self._stamps
         copy._index = {shelf: index.fork() for shelf, index in self._index.items()}
@@ -159,9 +161,18 @@ class Room:
             self._change_share(grant, sign)
         elif sign > 0:
             self.free_at[node] &= ~grant.devices
-        else:
+            self._count_strays(grant, 1)
+        elif not self._count_strays(grant, -1):
             self.free_at[node] |= grant.devices
         self._changed(node)
+
+    def _count_strays(self, grant: Grant, sign: int) -> int:
+        """How many hold a share of the device of a pool that is shared no longer; it is free once the last has gone."""
+        if grant.thousandths == WHOLE_DEVICE:
+            return 0
+        device = grant.node, grant.devices
+        self._strays[device] = self._strays.get(device, 0) + sign
+        return self._strays[device]
 
     def _change_share(self, grant: Grant, sign: int) -> None:
         row, sharers = self.left[self.fleet.share_row[grant.node]], self.sharers[self.fleet.share_row[grant.node]]

@@ -93,6 +93,19 @@ def test_a_job_avoids_the_node_on_which_it_failed_while_another_has_room():
         desk.end(work, AttemptEnd.LOST)
 
 
+def test_jobs_that_share_go_on_when_their_pool_is_shared_no_longer():
+    desk = table(SHARED)
+    jobs = [desk.submit(share(name, 500)) for name in ("first", "second")]
+    desk.decide()
+    desk.up(*jobs)
+    whole = msgspec.structs.replace(SHARED, shareable=False)
+    desk.tell(configured(cluster([whole]), policy=QUICK))
+    desk.end(jobs[0])
+    assert desk.state.room.free.tolist() == [0b10], "the other still holds its device"
+    desk.end(jobs[1])
+    assert desk.state.room.free.tolist() == [0b11]
+
+
 @pytest.mark.parametrize("placement", sorted(STRATEGIES))
 def test_every_strategy_of_a_policy_file_places_a_crowd(placement):
     desk = table(pool("h200", 4, 4, domain_nodes=2), SHARED, placement=placement)
