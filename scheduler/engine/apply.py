@@ -50,11 +50,11 @@ def _ends(state: State, plan: Plan) -> Iterator[Event]:
 def _starts(state: State, plan: Plan) -> Iterator[Event]:
     statement = Statement(state.room, state.ledger)
     for start in plan.starts:
-        _check(state, statement, start)
+        _check(state, statement, start, plan.now_us)
         yield Allocated(start.job, len(state.jobs[start.job].attempts) + 1, state.epoch, start.allocation)
 
 
-def _check(state: State, statement: Statement, start: PlannedStart) -> None:
+def _check(state: State, statement: Statement, start: PlannedStart, now_us: int) -> None:
     job, allocation = state.jobs[start.job], start.allocation
     if job.state is not JobState.WAITING:
         raise PlanRejectedError(f"job {start.job} is {job.state} and cannot start")
@@ -63,6 +63,8 @@ def _check(state: State, statement: Statement, start: PlannedStart) -> None:
         raise PlanRejectedError(f"job {start.job} does not fit where the plan puts it")
     if statement.ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
         raise PlanRejectedError(f"job {start.job} exceeds a limit of its tenant")
+    if state.windows.keep_off(job, state.rows_of[start.job].rows, allocation, now_us):
+        raise PlanRejectedError(f"job {start.job} would still run when its nodes are reserved")
     statement.take(tenant, user, allocation)
 
 

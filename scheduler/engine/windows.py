@@ -11,7 +11,7 @@ import msgspec
 
 from scheduler.engine.options import OptionRow
 from scheduler.engine.records import JobRecord
-from scheduler.model.allocations import Grant
+from scheduler.model.allocations import Allocation, Grant
 from scheduler.model.events import Configured
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.reservations import Reservation
@@ -79,6 +79,12 @@ class Windows:
         if found is None:
             found = self._shut[ids] = tuple(sorted(frozenset[int]().union(*(self._nodes[id_] for id_ in ids))))
         return found
+
+    def keep_off(self, job: JobRecord, rows: Sequence[OptionRow], allocation: Allocation, now_us: int) -> bool:
+        """Whether the allocation takes a node on which the job may not start."""
+        row = next((row for row in rows if row.option.chosen == allocation.chosen), None) if self._by_id else None
+        shut = () if row is None else self.shut(job, row, now_us)
+        return any(grant.node in shut for grant in allocation.grants)
 
     def _against(self, job: JobRecord, end_us: int) -> Iterable[Reservation]:
         """Windows that begin before the job has ended, and that are not its tenant's."""

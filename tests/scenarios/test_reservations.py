@@ -1,6 +1,7 @@
 """Windows that are reserved: who would still run when one begins does not start there, and says so."""
 
 import pytest
+from msgspec import structs
 
 from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
@@ -110,8 +111,6 @@ def test_nobody_is_preempted_for_a_place_that_a_window_shuts(table: Table) -> No
 
 
 def test_a_job_with_progress_goes_on_elsewhere_once_its_moves_are_widened(table: Table) -> None:
-    from msgspec import structs
-
     from scheduler.model.events import JobUpdated
     from scheduler.model.jobs import Checkpoint, Retries
 
@@ -141,3 +140,17 @@ def test_nodes_of_the_last_failure_are_taken_before_reserved_ones_are(table: Tab
     table.end(work, AttemptEnd.LOST)
     assert table.starts() == ["w"]
     assert {grant.node for attempt in work.attempts for grant in attempt.allocation.grants} == {1}
+
+
+def test_a_plan_that_would_start_a_job_into_a_window_is_refused(table: Table) -> None:
+    from scheduler.engine.apply import decisions
+    from scheduler.engine.cycle import cycle
+    from scheduler.engine.snapshot import take
+    from scheduler.errors import PlanRejectedError
+
+    table.submit(job("w", *options(h200=16), work=ENDLESS))
+    plan = cycle(take(table.state, 0), 0)
+    reserve(table, "h200-1", begin=10, end=20)
+    late = structs.replace(plan, version=table.state.version)
+    with pytest.raises(PlanRejectedError, match="are reserved"):
+        decisions(table.state, late)
