@@ -30,7 +30,7 @@ def priority(problem: Problem) -> Choice:
     return _walk(problem, order, preemptive=True)
 
 
-WORTH_COMPILING = 4_000
+WORTH_COMPILING = 10_000
 """From so many jobs on the compiled walk is used where Numba is: below, loading it takes longer than it saves."""
 
 WORTH_SUMMING = 16
