@@ -75,7 +75,7 @@ def solve(
         problem.ptr, _scaled(problem.utility), problem.use_ptr, problem.use_row, problem.use_amount, problem.available
     )
     found = prices_for(relaxed, warm_prices, rounds, gap / 4)
-    option = round_at(relaxed, found.prices, warm_option)
+    option = round_at(relaxed, found.prices, warm_option, found.bound, gap)
     value = relaxed.value(option)
     stopped = "rounding"
     if value < found.bound * (1 - gap) and polish and len(problem.ptr) - 1 <= POLISHED_JOBS:

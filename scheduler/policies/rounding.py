@@ -8,19 +8,20 @@ from scheduler.policies.dual import NONE, Int, Real, Relaxed
 
 __all__ = ["round_at"]
 
-SEARCHED_JOBS = 4000
-"""Exchanges are looked for among at most so many jobs: their number grows with the square."""
+TRIALS = 1_000_000
+"""Jobs that are looked at in all, as the one to make room, before the search for exchanges is over."""
 
 PASSES = 4
 
 
-def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None) -> Int:
+def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None, bound: float = np.inf, gap: float = 0.0) -> Int:
     """int64[n]: an assignment within the rows, found greedily at `prices` and mended by local search.
 
-    Where `warm` (an earlier assignment) fits and is worth more than the greedy one, the search starts from it.
+    The search ends within `gap` of `bound`, which must be the one that `prices` prove. Where `warm` (an earlier
+    assignment) fits and is worth more than the greedy one, the search starts from it.
     """
     reduced = relaxed.reduced(prices)
-    _, favourite = relaxed.best(reduced)
+    gain, favourite = relaxed.best(reduced)
     left = relaxed.available.astype(np.int64).copy()
     option = np.full(relaxed.jobs, NONE, dtype=np.int64)
     uses = relaxed.use_ptr, relaxed.use_row, relaxed.use_amount
@@ -31,10 +32,30 @@ def round_at(relaxed: Relaxed, prices: Real, warm: Int | None = None) -> Int:
         usage = relaxed.usage(warm)
         if (usage <= relaxed.available).all() and np.isfinite(relaxed.value(warm)):
             option, left = warm.copy(), relaxed.available - usage
+    trials = np.array([TRIALS], dtype=np.int64)
     for _ in range(PASSES):
-        if not _improve(relaxed, uses, left, option):
+        moved = bool(_move(relaxed.ptr, relaxed.utility, uses, left, option))
+        value = relaxed.value(option)
+        if value >= bound * (1 - gap) or trials[0] <= 0:
+            break
+        candidates, order = _undecided(relaxed, gain, reduced, bound - value, option)
+        if len(order):
+            tables = relaxed.ptr, relaxed.owner, relaxed.utility, uses
+            moved |= bool(_exchange(candidates, order, tables, left, option, trials))
+        if not moved:
             break
     return option
+
+
+def _undecided(relaxed: Relaxed, gain: Real, reduced: Real, slack: float, option: Int) -> tuple[Int, Int]:
+    """Options that a better assignment could have, and jobs that could hold something else in one, cheapest first.
+
+    At most bound - (what a job's best is worth more) is the value of any assignment that gives a job another option.
+    """
+    open_ = np.isfinite(relaxed.utility) & (gain[relaxed.owner] - reduced <= slack)
+    choices = np.bincount(relaxed.owner[open_], minlength=relaxed.jobs) + (gain <= slack)
+    jobs = np.flatnonzero((choices > 1) & (option != NONE))
+    return np.flatnonzero(open_), jobs[np.argsort(relaxed.utility[option[jobs]], kind="stable")]
 
 
 def _by_density(relaxed: Relaxed, reduced: Real, prices: Real, options: Int) -> Int:
@@ -43,17 +64,6 @@ def _by_density(relaxed: Relaxed, reduced: Real, prices: Real, options: Int) -> 
     least = 1e-12 * max(1.0, float(prices.max(initial=0.0)))
     density = np.round(reduced[options] / np.maximum(relaxed.utility[options] - reduced[options], least), 9)
     return options[np.argsort(-density, kind="stable")]
-
-
-def _improve(relaxed: Relaxed, uses: Any, left: Int, option: Int) -> bool:
-    moved = _move(relaxed.ptr, relaxed.utility, uses, left, option)
-    if relaxed.jobs <= SEARCHED_JOBS:
-        held = option != NONE
-        worth = np.zeros(relaxed.jobs)
-        worth[held] = relaxed.utility[option[held]]
-        order = np.argsort(worth, kind="stable")
-        moved |= _exchange(order, relaxed.ptr, relaxed.utility, uses, left, option)
-    return bool(moved)
 
 
 def _jit(function: Any) -> Any:
@@ -130,27 +140,30 @@ def _move(ptr: Int, utility: Real, uses: Any, left: Int, option: Int) -> bool:
 
 
 @_jit
-def _exchange(order: Int, ptr: Int, utility: Real, uses: Any, left: Int, option: Int) -> bool:
+def _exchange(candidates: Int, order: Int, tables: Any, left: Int, option: Int, trials: Int) -> bool:
     """A better option for one job, against whatever one other job then takes instead of what it holds."""
+    _, owner, utility, _ = tables
     moved = False
-    for job in range(len(ptr) - 1):
-        for o in range(ptr[job], ptr[job + 1]):
-            worth = utility[option[job]] if option[job] != -1 else 0.0
-            if utility[o] > worth:
-                moved |= _displace(job, o, utility[o] - worth, order, ptr, utility, uses, left, option)
+    for o in candidates:
+        if trials[0] <= 0:
+            break
+        job = owner[o]
+        worth = utility[option[job]] if option[job] != -1 else 0.0
+        if utility[o] > worth:
+            moved |= _displace(job, o, utility[o] - worth, order, tables, left, option, trials)
     return moved
 
 
 @_jit
-def _displace(
-    job: int, o: int, gain: float, order: Int, ptr: Int, utility: Real, uses: Any, left: Int, option: Int
-) -> bool:
+def _displace(job: int, o: int, gain: float, order: Int, tables: Any, left: Int, option: Int, trials: Int) -> bool:
     """Let the first other job make room whose loss, after its best way out, is below the gain."""
+    ptr, _, utility, uses = tables
     held = option[job]
     if held != -1:
         _take(held, uses, left, -1)
     _take(o, uses, left, 1)
     for other in order:
+        trials[0] -= 1
         lost = option[other]
         if other == job or lost == -1:
             continue
