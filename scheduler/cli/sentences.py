@@ -135,7 +135,7 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         f"Another job{_by(r)} goes first on what is idle{_on(r)}; it follows, or earlier with a higher priority."
     ),
     _C.OUTPRICED: lambda r: (
-        f"It needs {_what(r, r.need)}; at the present prices others gain more from them. Its weight grows as it waits."
+        f"It needs {_what(r, r.need)}, from which others gain more at present; its weight grows as it waits."
     ),
     _C.NO_ROOM: lambda r: (
         f"It needs {_what(r, r.need)} and {r.have} {'is' if r.have == 1 else 'are'} idle; it starts when more are free."
