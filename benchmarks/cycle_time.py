@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
-    cluster = load_cluster(given.cluster)
+    cluster = load_cluster(given.cluster, load_catalog())
     crowd.show([row for name in given.policies.split(",") for row in measure(cluster, name, given)], given.output)
 
 
