@@ -62,6 +62,8 @@ def weighed(snapshot: Snapshot, numbers: Int, gathered: Gathered, current: Int, 
         "tenant_parent": np.array(tree.parent, dtype=np.int64),
         "tenant_weight": np.array(tree.weight, dtype=np.float64),
         "service": columns.job("service")[numbers],
+        "resumes": columns.job("declared")[numbers],
+        "ran_s": np.maximum(now_us - columns.job("started_us")[numbers], 0) / US_PER_S,
         "prefer": columns.job("prefer")[numbers].astype(np.int64),
     }
 

@@ -23,6 +23,9 @@ DEEPEST: Final = 2.0
 LEAST_DEFICIT: Final = 1e-3
 """Of a round: what options without a deficit count, so that no device idles while somebody could use it."""
 
+QUANTUM: Final = 20.0
+"""A turn lasts at least so many times what it costs to end it: at most a twentieth goes to changing places."""
+
 UNKNOWN_S: Final = 3600.0
 
 
@@ -60,7 +63,13 @@ def _largest(problem: Problem) -> Real:
 
 
 def dealt(problem: Problem, share: Real) -> Choice:
-    """The round's choice for `share`, float64[m]."""
+    """The round's choice for `share`, float64[m].
+
+    Nobody shares its time before it has run for so many times what a stop costs, nor who would lose all that it did.
+    """
+    held = problem.current != NONE
+    stays = held & (~problem.resumes | (problem.ran_s < QUANTUM * problem.move_s))
+    problem = replace(problem, pinned=problem.pinned | stays)
     round_s = max(problem.settings.round_us / US_PER_S, ROUND_S)
     owner = job_of(problem)
     place = np.arange(len(owner)) - problem.ptr[:-1][owner]

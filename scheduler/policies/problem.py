@@ -77,6 +77,8 @@ class Problem:
     tenant_weight: Real = field(default_factory=_no_reals)  # [t]
     service: Flag = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))  # [n]
     prefer: Int = field(default_factory=_no_ints)  # [n] place in `model.jobs.Prefer`
+    resumes: Flag = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))  # [n] keeps its progress when stopped
+    ran_s: Real = field(default_factory=_no_reals)  # [n] of the running attempt; 0 if none runs
     settings: Settings = field(default_factory=Settings)  # the operator's
     carried: Mapping[str, float] = field(default_factory=dict)  # what the last choice left for this one
 

@@ -48,6 +48,7 @@ def problem(jobs: Sequence[Mapping[str, Any]], available: Sequence[int], **more:
         "attained_s": [job.get("attained_s", 0.0) for job in jobs],
         "age_s": [job.get("age_s", 0.0) for job in jobs],
         "move_s": [job.get("move_s", 0.0) for job in jobs],
+        "ran_s": [job.get("ran_s", np.inf) for job in jobs],
         "deadline_s": [job.get("deadline_s", np.inf) for job in jobs],
         "tenant_weight": [1.0, 1.0, 1.0],
     }
@@ -58,6 +59,7 @@ def problem(jobs: Sequence[Mapping[str, Any]], available: Sequence[int], **more:
         **{key: np.array(values, dtype=np.float64) for key, values in reals.items()},
         **{key: np.array(values, dtype=np.bool_) for key, values in flags.items()},
         pinned=pinned,
+        resumes=np.array([job.get("resumes", True) for job in jobs], dtype=np.bool_),
         displaceable=(np.array(held) != NONE) & ~pinned,
         ptr=np.array(ptr, dtype=np.int64),
         rate=np.array(rates, dtype=np.float64),

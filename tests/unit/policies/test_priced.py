@@ -231,6 +231,17 @@ def test_makespan_gives_the_longer_job_more_of_the_time():
 
 
 @pytest.mark.parametrize("name", sorted(DEALS))
+@pytest.mark.parametrize("why", [{"resumes": False}, {"move_s": 60.0, "ran_s": 1_000.0}])
+def test_nobody_shares_its_time_who_would_lose_its_work_or_has_not_run_for_a_quantum(name, why):
+    had = {"options": [{H200: 1}], "held": 0, "attained_s": 1e6, **why}
+    of = problem([had, {"options": [{H200: 1}]}], [1, 0], carried={"0:0": -720.0, "1:0": 720.0})
+    assert places(POLICIES[name](of), of) == [0, NONE]
+    free = {**had, "resumes": True, "ran_s": 2_000.0}
+    of = problem([free, {"options": [{H200: 1}]}], [1, 0], carried={"0:0": -720.0, "1:0": 720.0})
+    assert places(POLICIES[name](of), of) == [NONE, 0]
+
+
+@pytest.mark.parametrize("name", sorted(DEALS))
 def test_shares_dealt_out_leave_no_device_idle(name):
     had = rounds(name, [{"options": BOTH, "rate": TRAINS}, {"options": BOTH, "rate": DECODES}], [1, 1], 10)
     assert sum(h[0] for h in had) == 10 and sum(h[1] for h in had) == 10
