@@ -10,15 +10,16 @@ from scheduler.model.jobs import Moves, Work
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.reasons import ReasonCode
 from scheduler.model.reservations import Reservation
-from tests.support.builders import S, cluster, configured, job, options, pool, tenants
+from tests.support.builders import QUICK, S, cluster, configured, job, options, pool, tenants
 from tests.support.harness import ANN, Table
 
 ENDLESS = Work()
+BY_PRIORITY = structs.replace(QUICK, name="priority")
 
 
 @pytest.fixture
 def table() -> Table:
-    return Table(configured(cluster([pool("h200", 2, 8)]), tenants(red={}, red__vision={}, blue={})))
+    return Table(configured(cluster([pool("h200", 2, 8)]), tenants(red={}, red__vision={}, blue={}), BY_PRIORITY))
 
 
 def reserve(t: Table, *nodes: str, begin: int, end: int, tenant: str = "", id_: str = "r-1") -> None:
@@ -85,7 +86,7 @@ def test_windows_survive_a_restart_and_another_configuration(table: Table) -> No
     copy = decode(encode(table.state))
     assert encode(copy) == encode(table.state)
     assert copy.windows.reservations == table.state.windows.reservations
-    table.tell(configured(cluster([pool("h20-96", 1, 8), pool("h200", 2, 8)]), tenants(red={})))
+    table.tell(configured(cluster([pool("h20-96", 1, 8), pool("h200", 2, 8)]), tenants(red={}), BY_PRIORITY))
     table.submit(job("w", *options(h200=16), work=ENDLESS))
     assert table.starts() == [], "the node is found by its name, whatever its number"
     assert table.state.jobs[0].reason is not None

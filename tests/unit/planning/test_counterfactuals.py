@@ -21,7 +21,8 @@ FLEET = cluster([pool("h200", 1, 8), pool("h20-96", 1, 8)], [pool("ascend-910c",
 BOB = Actor("bob", "blue", True)
 
 
-CALM = structs.replace(QUICK, preemption=False)
+CALM = structs.replace(QUICK, name="priority", preemption=False)
+EAGER = structs.replace(QUICK, name="priority")
 
 
 def table(policy: Policy = CALM, **quota: dict) -> Table:
@@ -92,11 +93,11 @@ def test_production_beyond_its_quota_may_borrow_as_standard() -> None:
 
 
 def test_a_change_for_which_others_would_have_to_leave_counts_as_larger() -> None:
-    t = table(QUICK)
+    t = table(EAGER)
     busy(t, hours=1.0)
     found = ask(t, job("w", *options(h200=8)))
     assert parts(found) == [[("accelerator", 8)]], "an earlier start by priority would cost another job its place"
-    t = Table(configured(cluster([pool("h200", 1, 8)]), tenants(red={}), QUICK))
+    t = Table(configured(cluster([pool("h200", 1, 8)]), tenants(red={}), EAGER))
     busy(t, hours=1.0)
     found = ask(t, job("w", *options(h200=8)))
     assert parts(found) == [[("priority", 501)]] or parts(found) == [[("priority", 1000)]]

@@ -25,7 +25,10 @@ OVERHEADS = Overheads(start_us=3 * S, stop_us=S, restart_us=2 * S, report_us=60 
 LIMITED = {"red": {"h200": 12}, "blue": {"h200": 4}}
 
 
-def lived(jobs: list[Arrival], policy: Policy = QUICK, quota: dict[str, dict] = LIMITED) -> list[Record]:
+BY_PRIORITY = structs.replace(QUICK, name="priority")
+
+
+def lived(jobs: list[Arrival], policy: Policy = BY_PRIORITY, quota: dict[str, dict] = LIMITED) -> list[Record]:
     """The journal of a simulated run."""
     config = configured(FLEET, tenants(**quota), policy)
     journal = MemoryJournal()
@@ -128,7 +131,7 @@ def test_an_allocation_that_the_engine_would_not_make_is_told() -> None:
 
 
 def test_victims_are_told_with_the_decision_that_they_made_room_for() -> None:
-    t = Table(configured(cluster([pool("h200", 1, 8)]), tenants(red={})))
+    t = Table(configured(cluster([pool("h200", 1, 8)]), tenants(red={}), BY_PRIORITY))
     weak = t.submit(job("weak", *options(h200=8), priority=1))
     t.run_all(weak)
     t.later(10)

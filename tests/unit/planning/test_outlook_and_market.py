@@ -10,7 +10,7 @@ from scheduler.planning import outlook, outlooks, price_intervals, queue_positio
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool, tenants
 from tests.support.harness import Table
 
-CALM = structs.replace(QUICK, preemption=False)
+CALM = structs.replace(QUICK, name="priority", preemption=False)
 
 
 def table(policy: Policy = CALM) -> Table:
