@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.policies.dual import Relaxed, prices_for
-from scheduler.policies.exact import polished
+from scheduler.policies.dual import FEW, Relaxed, prices_for
+from scheduler.policies.exact import polished, repaired
 from scheduler.policies.rounding import round_at
 
 __all__ = ["Assignment", "NONE", "Solution", "solve"]
@@ -62,14 +62,15 @@ def solve(
     warm_prices: Real | None = None,
     warm_option: Int | None = None,
     gap: float = 1e-4,
-    rounds: int = 60,
+    rounds: int = 150,
     polish: bool = True,
 ) -> Solution:
     """The best assignment found, and a bound on every assignment.
 
     `warm_prices` float64[r] and `warm_option` int64[n] start the search where a similar problem ended. It stops once
-    the gap is proven to be at most `gap`, after `rounds` of price moves, and where it is small after an exact search
-    (`polish`). Utilities are rounded to 2^-40 of the largest, so that ties break by the number of the job.
+    the gap is proven to be at most `gap`, or after `rounds` of price moves, the local search, and an exact search among
+    the jobs that are most undecided, all of them where they are few (`polish`). Utilities are rounded to 2^-40 of the
+    largest, so that ties break by the number of the job.
     """
     relaxed = Relaxed(
         problem.ptr, _scaled(problem.utility), problem.use_ptr, problem.use_row, problem.use_amount, problem.available
@@ -78,12 +79,16 @@ def solve(
     option = round_at(relaxed, found.prices, warm_option, found.bound, gap)
     value = relaxed.value(option)
     stopped = "rounding"
-    if value < found.bound * (1 - gap) and polish and len(problem.ptr) - 1 <= POLISHED_JOBS:
-        better = polished(relaxed, found.prices, found.bound, option, gap)
+    if value < found.bound * (1 - gap) and polish:
+        few = len(problem.ptr) - 1 <= POLISHED_JOBS
+        mend = polished if few else repaired if len(relaxed.binding) <= FEW else None
+        better = mend(relaxed, found.prices, found.bound, option, gap) if mend else None
         if better is not None:
-            option, stopped = better.option, "exact"
+            option, stopped = better.option, "exact" if few else "rounding"
             bound = min(found.bound, better.bound)
-            return _told(relaxed, option, found.prices, bound, stopped)
+            if few or relaxed.value(option) < bound * (1 - gap):
+                return _told(relaxed, option, found.prices, bound, stopped)
+        value = relaxed.value(option)
     return _told(relaxed, option, found.prices, found.bound, "bound" if value >= found.bound * (1 - gap) else stopped)
 
 

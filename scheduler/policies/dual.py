@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.policies.kernels import picks, taken
 
-__all__ = ["Priced", "Relaxed", "prices_for"]
+__all__ = ["FEW", "Priced", "Relaxed", "prices_for"]
 
 NONE = -1
 
@@ -28,8 +28,8 @@ MOST_EXCESS = 8.0
 APART, GOLDEN = 0.01, 0.6180339887498949
 LOOK_EVERY = 20
 
-STEPS = 3
-"""Steps for each round allowed: a step asks the jobs once, a round of the master asks and solves."""
+SAMPLED, LEAST_SAMPLE, ASIDE = 8, 500, 0.01
+"""Every so-manieth job is asked first where that leaves enough; then all of them, that far aside of each price."""
 
 SMOOTHING = 0.5
 """Share of the best prices known in the next ones to be tried: between none (they swing) and 1 (they stay)."""
@@ -78,6 +78,20 @@ class Relaxed:
     @property
     def jobs(self) -> int:
         return len(self.ptr) - 1
+
+    def every(self, step: int) -> "Relaxed":
+        """The same with every `step`-th job and that part of each row, rounded up."""
+        jobs = np.arange(0, self.jobs, step)
+        count = self.ptr[jobs + 1] - self.ptr[jobs]
+        ptr = np.concatenate(([0], np.cumsum(count)))
+        option = np.repeat(self.ptr[jobs] - ptr[:-1], count) + np.arange(ptr[-1])
+        used = self.use_ptr[option + 1] - self.use_ptr[option]
+        use_ptr = np.concatenate(([0], np.cumsum(used)))
+        use = np.repeat(self.use_ptr[option] - use_ptr[:-1], used) + np.arange(use_ptr[-1])
+        available = -(-self.available // step)
+        other = Relaxed(ptr, self.utility[option], use_ptr, self.use_row[use], self.use_amount[use], available)
+        other.binding = self.binding
+        return other
 
     def told_apart(self) -> "Relaxed":
         """The same with utilities that differ by up to `APART` where they were equal, evenly spread by the option."""
@@ -162,6 +176,11 @@ def _by_columns(relaxed: Relaxed, best: Priced, rounds: int, gap: float, first: 
     master.add(relaxed.value(first), relaxed.usage(first)[rows] / scale)
     _, option = relaxed.best(relaxed.reduced(best.prices))
     master.add(relaxed.value(option), relaxed.usage(option)[rows] / scale)
+    if relaxed.jobs >= SAMPLED * LEAST_SAMPLE:
+        _from_sample(relaxed, best, rounds, gap)
+        for prices in _around(best.prices, rows):
+            _, option = _ask(relaxed, prices, best)
+            master.add(relaxed.value(option), relaxed.usage(option)[rows] / scale)
     for _ in range(rounds):
         reached, dual = master.solve()
         if best.bound - reached <= gap * best.bound:
@@ -175,6 +194,26 @@ def _by_columns(relaxed: Relaxed, best: Priced, rounds: int, gap: float, first: 
         if bound >= before:  # no better there: the master's own prices always cut
             _, option = _ask(relaxed, target, best)
             master.add(relaxed.value(option), relaxed.usage(option)[rows] / scale)
+
+
+def _from_sample(relaxed: Relaxed, best: Priced, rounds: int, gap: float) -> None:
+    """Prices that are right for every `SAMPLED`-th job and as much less of each row are nearly right for all."""
+    part = relaxed.every(SAMPLED)
+    found = Priced(best.prices, np.inf)
+    _, unpriced = _ask(part, np.zeros(len(part.available)), found)
+    _by_columns(part, found, rounds, gap, unpriced)
+    _ask(relaxed, found.prices, best)
+
+
+def _around(prices: Real, rows: Int) -> list[Real]:
+    """The prices with that of one row a little higher or lower: what is taken there spans what could be."""
+    found = []
+    for row in rows[prices[rows] > 0].tolist():
+        for factor in (1 - ASIDE, 1 + ASIDE):
+            other = prices.copy()
+            other[row] *= factor
+            found.append(other)
+    return found
 
 
 class _Master:
@@ -213,7 +252,7 @@ def _by_steps(relaxed: Relaxed, best: Priced, rounds: int) -> None:
     step = FIRST_STEP * apart.typical() / apart.typical_amounts()[rows]
     before = np.zeros(len(rows))
     prices, near = best.prices.copy(), Priced(best.prices, np.inf)
-    for step_number in range(STEPS * rounds):
+    for step_number in range(rounds):
         _, option = _ask(apart, prices.copy(), near)
         excess = (apart.usage(option)[rows] - apart.available[rows]) / capacity
         excess[(prices[rows] <= 0) & (excess < 0)] = 0.0

@@ -7,12 +7,15 @@ import numpy as np
 
 from scheduler.policies.dual import NONE, Int, Real, Relaxed
 
-__all__ = ["Exact", "exact", "polished"]
+__all__ = ["Exact", "exact", "polished", "repaired"]
 
 CORE_OPTIONS = 4000
 """A core with more options is left as it is: HiGHS would not end within its nodes."""
 
 NODES = 200
+
+REPAIRED_JOBS, NEAR = 150, 4
+"""Jobs that prices leave most undecided, and how many of the options of each are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,32 @@ def polished(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: flo
     if found is None or relaxed.value(found.option) < relaxed.value(option):
         return None
     return found
+
+
+def repaired(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: float) -> Exact | None:
+    """An assignment at least as good as `option`, the best that the most undecided jobs can do while all others keep
+    what they have; or None. It proves nothing new: its bound is `bound`."""
+    reduced = relaxed.reduced(prices)
+    usable = np.flatnonzero(np.isfinite(relaxed.utility))
+    order = usable[np.lexsort((-reduced[usable], relaxed.owner[usable]))]
+    owner = relaxed.owner[order]
+    first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+    place = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    margin = np.full(relaxed.jobs, np.inf)
+    gain, _ = relaxed.best(reduced)
+    best, second = reduced[order[first]], np.zeros(len(first))
+    more = np.append(first[1:], len(order)) - first > 1
+    second[more] = np.maximum(reduced[order[first[more] + 1]], 0.0)
+    margin[owner[first]] = np.abs(best - second)
+    held = np.where(option == NONE, 0.0, reduced[option])
+    margin -= np.where(gain - held > 0, gain - held, 0.0)  # whoever has less than its best is undecided too
+    open_ = np.zeros(relaxed.jobs, dtype=np.bool_)
+    open_[np.argsort(margin, kind="stable")[:REPAIRED_JOBS]] = True
+    core = order[open_[owner] & ((place < NEAR) | (option[owner] == order))]
+    found = _search(relaxed, np.sort(core), np.where(open_, NONE, option), gap / 4, NODES)
+    if found is None or relaxed.value(found.option) <= relaxed.value(option):
+        return None
+    return Exact(found.option, bound)
 
 
 def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | None) -> Exact | None:

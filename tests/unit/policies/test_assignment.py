@@ -165,3 +165,21 @@ def test_compiled_and_plain_loops_give_the_same_assignment(monkeypatch: pytest.M
         function = getattr(rounding, name)
         monkeypatch.setattr(rounding, name, getattr(function, "py_func", function))
     assert solve(problem(jobs, available), polish=False).option.tobytes() == compiled.option.tobytes()
+
+
+@pytest.mark.parametrize("rows", [3, 12])
+def test_thousands_of_jobs_begin_with_a_sample_and_end_near_the_bound(rows: int) -> None:
+    jobs, available = crowd(4500, 4, rows, seed=6)
+    given_problem = problem(jobs, [a * 2 // rows for a in available])
+    solution = solve(given_problem)
+    used = usage(jobs, given_problem, solution)
+    assert all(u <= a for u, a in zip(used, given_problem.available.tolist(), strict=True))
+    assert solution.gap <= 5e-4
+
+
+def test_the_exact_search_among_the_undecided_only_gains_and_proves_nothing() -> None:
+    jobs, _ = crowd(1500, 3, 4, seed=8)
+    plain = solve(problem(jobs, [700] * 4), polish=False)
+    mended = solve(problem(jobs, [700] * 4))
+    assert plain.value <= mended.value <= mended.bound
+    assert mended.bound == pytest.approx(plain.bound)
