@@ -32,8 +32,7 @@ def policy_of(cursor: Cursor) -> Policy:
     placement, preemption = fields.get("placement"), fields.get("preemption")
     gain, most = fields.get("resize_gain"), fields.get("max_preemptions_per_cycle")
     charge, half_life = fields.get("opportunistic_charge"), fields.get("usage_half_life")
-    weights = {key: item.number(0, 10) for key in ("a", "q") if (item := fields.get(key))}
-    gap = fields.get("gap")
+    a, q, gap = fields.get("a"), fields.get("q"), fields.get("gap")
     made = Policy(
         name=name(fields["name"]),
         placement=name(placement) if placement else base.placement,
@@ -43,7 +42,8 @@ def policy_of(cursor: Cursor) -> Policy:
         opportunistic_charge=charge.number(0, 1) if charge else base.opportunistic_charge,
         usage_half_life_us=duration(half_life) if half_life else base.usage_half_life_us,
         gap=gap.number(1e-6, 1) if gap else base.gap,
-        **weights,
+        a=a.number(0, 10) if a else base.a,
+        q=q.number(0, 10) if q else base.q,
         **times,
     )
     for key in ("tau", "horizon", "starve_after"):

@@ -70,6 +70,11 @@ SHARE = "id: a, basis: used, measure: device_hours, window: 30d"
         ("policy\nname: priority\nmin_run: 5", "f.yaml:4: min_run: a duration is expected"),
         ("policy\nname: priority\nnotice_min: 1h", "f.yaml:4: notice_min: `notice_min` is longer than `notice_max`"),
         ("policy\nname: priority\npreemption: yes", "f.yaml:4: preemption: true or false is expected, not `yes`"),
+        ("policy\nname: balanced\na: 11", "f.yaml:4: a: "),
+        ("policy\nname: balanced\ntau: 0s", "f.yaml:4: tau: must be longer than zero"),
+        ("policy\nname: balanced\nstarve_after: 0s", "f.yaml:4: starve_after: must be longer than zero"),
+        ("policy\nname: balanced\ngap: 0", "f.yaml:4: gap: "),
+        ("policy\nname: balanced\nround: 6", "f.yaml:4: round: a duration is expected"),
         ("workload\nname: w\njobs: [{at: 1, job: {}}]", "f.yaml:4: jobs[0].at: a duration is expected"),
         (
             "workload\nname: w\njobs: [{at: 1s, job: {type: batch}}]",
@@ -87,6 +92,15 @@ def test_a_mistake_is_named_with_its_place(body, message):
 def test_a_policy_keeps_defaults_for_what_it_does_not_say():
     _, policy = read_text(HEAD + "policy\nname: fifo-best-type\nstop_grace: 5s", "f.yaml")
     assert policy == Policy(name="fifo-best-type", stop_grace_us=5 * US_PER_S)
+
+
+def test_a_policy_says_how_it_weighs_and_how_often_it_is_asked():
+    text = "policy\nname: balanced\na: 0.7\ntau: 50h\nq: 2\nhorizon: 30m\nround: 6m\nstarve_after: 2d\ngap: 0.001"
+    _, policy = read_text(HEAD + text, "f.yaml")
+    hour_us = 3_600 * US_PER_S
+    assert (policy.a, policy.q, policy.gap) == (0.7, 2.0, 0.001)
+    assert (policy.tau_us, policy.horizon_us, policy.round_us) == (50 * hour_us, hour_us // 2, hour_us // 10)
+    assert policy.starve_after_us == 48 * hour_us
 
 
 def test_arrivals_are_put_in_order_of_time():
