@@ -55,9 +55,8 @@ class Seating:
             self._release(number)
         leaving = Leaving(self.snapshot, problem, choice, self.now_us)
         homeless: set[tuple[int, int]] = set()
-        for index in choice.order.tolist():
-            if choice.option[index] in (NONE, problem.current[index]):
-                continue
+        changes = (choice.option != NONE) & (choice.option != problem.current)
+        for index in choice.order[changes[choice.order]].tolist():
             number = int(problem.number[index])
             position = int(choice.option[index] - problem.ptr[index])
             found = self._place(number, position, leaving.before(int(problem.right[index])))
