@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.engine.deadlines import overdue
 from scheduler.engine.problem import CARRY, Candidates, build, candidates
@@ -36,7 +37,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     who = candidates(snapshot, now_us)
     leaving = {stop.job for stop in stops} | set(lost)
     who = _without(who, leaving)
-    numbers = np.sort(np.concatenate((who.running, who.waiting)))
+    numbers = np.sort(np.concatenate((who.running, who.waiting, _returning(snapshot, who))))
     turn = is_turn(snapshot, now_us)
     choose = POLICIES[snapshot.config.policy.name] if turn else keep
     masked: set[tuple[int, int]] = set()
@@ -67,6 +68,13 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         wake_us=snapshot.next_alarm_us,
         rounds=rounds,
     )
+
+
+def _returning(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
+    """Jobs on their way to other devices: the place that they move to is kept for them while they stop."""
+    stops = {number: snapshot.jobs[number].attempt for number in who.stopping.tolist()}
+    found = [number for number, attempt in stops.items() if attempt and attempt.stop is StopCause.RESIZE]
+    return np.array(found, dtype=np.int64)
 
 
 def _without(who: Candidates, leaving: set[int]) -> Candidates:
@@ -143,7 +151,7 @@ def _reasons(
 ) -> Iterator[tuple[int, Reason]]:
     yield from who.held_back
     started = {start.job for start in seating.starts}
-    unknown = problem.current == NONE
+    unknown = (problem.current == NONE) & ~np.isin(problem.number, who.stopping)
     if not is_turn(snapshot, now_us):  # they wait for what they waited for when the policy was asked
         unknown &= snapshot.columns.job("reason")[problem.number] == 0
     if not snapshot.book.any_ended(now_us):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.engine.claiming import claims_of, turns_of
-from scheduler.engine.columns import CLASSES, NONE
+from scheduler.engine.columns import CLASSES, NONE, STATES
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.weighed import may_move, weighed
 from scheduler.model.allocations import Grant
@@ -116,7 +116,8 @@ def build(
     """The problem over `numbers` (running and waiting, ascending). `masked` are (number, position of option) pairs."""
     columns, policy = snapshot.columns, snapshot.config.policy
     gathered = columns.gather(numbers)
-    held = columns.job("current")[numbers]
+    stopping = columns.job("state")[numbers] == STATES.index(JobState.STOPPING)
+    held = np.where(stopping, NONE, columns.job("current")[numbers])
     opens_us = columns.option("after_us")[gathered.option] + np.repeat(
         columns.job("submitted_us")[numbers], np.diff(gathered.ptr)
     )

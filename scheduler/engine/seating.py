@@ -15,7 +15,7 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.statement import Statement
 from scheduler.engine.transitions import notice_us
 from scheduler.model.allocations import Allocation
-from scheduler.model.lifecycle import StopCause
+from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.plan import PlannedStart, PlannedStop
 from scheduler.placement.registry import strategy_named
 from scheduler.policies import NONE, Choice, Problem
@@ -124,7 +124,7 @@ class Seating:
             if not self._spare(victim):
                 self.victims[victim] = job.number
         if job.attempt is not None:
-            self.moving.add(job.number)
+            self.moving |= {job.number} if job.state is not JobState.STOPPING else set()
         elif self.now is self.soon or self._is_free_now(job, allocation):
             if self.now is not self.soon:
                 self.now.take(tenant, user, allocation)

@@ -170,3 +170,17 @@ def test_where_rounds_are_set_nobody_starts_or_moves_between_them():
     at.later(1)
     at.end(first, AttemptEnd.PREEMPTED)
     assert at.starts() == ["trains"]  # its seat was given in the round, its devices are free now
+
+
+def test_the_place_that_a_job_moves_to_is_kept_for_it_while_it_stops():
+    at = table()
+    first = at.submit(decodes())
+    at.run_all(first)
+    at.later(60)
+    at.submit(trains())
+    assert at.stops() == [("decodes", "resize")]
+    at.later(1)
+    late = at.submit(job("late", *options(h20_96=1), work=work(99, 1.0)))
+    assert at.starts() == [] and late.state is JobState.WAITING
+    at.end(first, AttemptEnd.PREEMPTED)
+    assert sorted(at.starts()) == ["decodes", "trains"]
