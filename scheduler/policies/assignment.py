@@ -75,6 +75,11 @@ def solve(
     relaxed = Relaxed(
         problem.ptr, _scaled(problem.utility), problem.use_ptr, problem.use_row, problem.use_amount, problem.available
     )
+    if warm_prices is not None and warm_option is not None:
+        again = prices_for(relaxed, warm_prices, 0, gap / 4)
+        option = round_at(relaxed, again.prices, warm_option, again.bound, gap)
+        if relaxed.value(option) >= again.bound * (1 - gap):
+            return _told(relaxed, option, again.prices, again.bound, "bound")
     found = prices_for(relaxed, warm_prices, rounds, gap / 4)
     option = round_at(relaxed, found.prices, warm_option, found.bound, gap)
     value = relaxed.value(option)

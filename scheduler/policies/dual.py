@@ -11,7 +11,7 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.policies.kernels import picks, taken
+from scheduler.policies.kernels import hungriest, picks, taken
 
 __all__ = ["FEW", "Priced", "Relaxed", "prices_for"]
 
@@ -66,13 +66,8 @@ class Relaxed:
 
     def _could_bind(self) -> Int:
         """Rows whose greatest possible use, each job at its hungriest option, exceeds what there is."""
-        rows = len(self.available)
-        live = np.isfinite(self.utility[self.used_by])
-        key = self.owner[self.used_by[live]] * np.int64(rows) + self.use_row[live]
-        cells, place = np.unique(key, return_inverse=True)
-        most = np.zeros(len(cells), dtype=np.int64)
-        np.maximum.at(most, place, self.use_amount[live])
-        total = np.bincount(cells % rows, weights=most, minlength=rows) if len(cells) else np.zeros(rows)
+        uses = self.use_ptr, self.use_row, self.use_amount
+        total = hungriest(self.ptr, np.isfinite(self.utility), uses, len(self.available))
         return np.flatnonzero(total > self.available)
 
     @property
@@ -153,10 +148,12 @@ def prices_for(relaxed: Relaxed, warm: Real | None, rounds: int, gap: float) -> 
         start = np.zeros(len(relaxed.available))
         start[rows] = np.maximum(warm[rows], 0.0)
         _ask(relaxed, start, best)
+    if rounds == 0:
+        return best
     if len(rows) <= FEW:
         _by_columns(relaxed, best, rounds, gap, unpriced)
     else:
-        _by_steps(relaxed, best, rounds)
+        _by_steps(relaxed, best, rounds, gap)
     return best
 
 
@@ -240,7 +237,7 @@ class _Master:
         return float(self._highs.getInfo().objective_function_value), np.maximum(duals, 0.0)
 
 
-def _by_steps(relaxed: Relaxed, best: Priced, rounds: int) -> None:
+def _by_steps(relaxed: Relaxed, best: Priced, rounds: int, gap: float) -> None:
     """Each row's price goes up while it is in demand beyond what there is and down while it is not; its step grows
     while the direction stays and halves when it turns (after resilient propagation; Riedmiller and Braun, 1993).
 
@@ -263,5 +260,8 @@ def _by_steps(relaxed: Relaxed, best: Priced, rounds: int) -> None:
         prices[rows] = np.maximum(0.0, prices[rows] + step * np.clip(excess, -1.0, MOST_EXCESS))
         before = np.sign(excess)
         if step_number % LOOK_EVERY == LOOK_EVERY - 1:
+            known = best.bound
             _ask(relaxed, near.prices, best)
+            if known - best.bound <= gap * best.bound and step_number > LOOK_EVERY:
+                break
     _ask(relaxed, near.prices, best)

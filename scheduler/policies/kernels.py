@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COMPILED", "costs", "picks", "spend", "spread", "taken", "used"]
+__all__ = ["COMPILED", "costs", "hungriest", "picks", "spend", "spread", "taken", "used"]
 
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
@@ -44,6 +44,25 @@ def used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, rows: int, co
         return found
     taken = np.repeat(share, np.diff(use_ptr)) * use_amount
     return np.bincount(use_row, weights=taken, minlength=rows).astype(np.float64)
+
+
+def hungriest(
+    ptr: Int, live: NDArray[np.bool_], uses: tuple[Int, Int, Int], rows: int, compiled: bool = COMPILED
+) -> Int:
+    """int64[r]: what each row would lose if every job took the most of it that any of its live options takes."""
+    use_ptr, use_row, use_amount = uses
+    total = np.zeros(rows, dtype=np.int64)
+    if compiled:
+        scratch = np.zeros((2, rows), dtype=np.int64)
+        _hungriest(ptr, live, use_ptr, use_row, use_amount, scratch, total)
+        return total
+    inside = np.repeat(live, np.diff(use_ptr))
+    owner = np.repeat(np.repeat(np.arange(len(ptr) - 1), np.diff(ptr)), np.diff(use_ptr))
+    cells, place = np.unique(owner[inside] * np.int64(max(rows, 1)) + use_row[inside], return_inverse=True)
+    most = np.zeros(len(cells), dtype=np.int64)
+    np.maximum.at(most, place, use_amount[inside])
+    np.add.at(total, cells % max(rows, 1), most)
+    return total
 
 
 def picks(
@@ -160,6 +179,24 @@ def _picks(
                 cost += prices[use_row[u]] * use_amount[u]
             if utility[o] - cost > gain[i]:
                 gain[i], option[i] = utility[o] - cost, o
+
+
+@_jit
+def _hungriest(
+    ptr: Int, live: NDArray[np.bool_], use_ptr: Int, use_row: Int, use_amount: Int, scratch: Int, total: Int
+) -> None:
+    seen, most = scratch[0], scratch[1]  # job that was there last, counted from 1, and the most that it takes
+    for i in range(len(ptr) - 1):
+        for o in range(ptr[i], ptr[i + 1]):
+            if not live[o]:
+                continue
+            for u in range(use_ptr[o], use_ptr[o + 1]):
+                row, amount = use_row[u], use_amount[u]
+                if seen[row] != i + 1:
+                    seen[row], most[row] = i + 1, 0
+                if amount > most[row]:
+                    total[row] += amount - most[row]
+                    most[row] = amount
 
 
 @_jit

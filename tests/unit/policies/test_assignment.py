@@ -183,3 +183,11 @@ def test_the_exact_search_among_the_undecided_only_gains_and_proves_nothing() ->
     mended = solve(problem(jobs, [700] * 4))
     assert plain.value <= mended.value <= mended.bound
     assert mended.bound == pytest.approx(plain.bound)
+
+
+def test_an_unchanged_problem_keeps_its_prices_and_assignment_where_they_were_near_enough() -> None:
+    jobs, available = crowd(300, 3, 3, seed=9)
+    first = solve(problem(jobs, available))
+    again = solve(problem(jobs, available), warm_prices=first.prices, warm_option=first.option)
+    assert again.option.tolist() == first.option.tolist()
+    assert again.gap <= 1e-4

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.policies.exact_shares import lp_level
-from scheduler.policies.kernels import costs, picks, spend, spread, taken, used
+from scheduler.policies.kernels import costs, hungriest, picks, spend, spread, taken, used
 from scheduler.policies.shares import Shares, finish_time_fairness, makespan, max_min, max_total
 from tests.support.share_problems import drawn_shares, fastest, loads, throughput
 
@@ -114,7 +114,9 @@ def test_compiled_loops_and_arrays_agree(seed: int, jobs: int, types: int) -> No
     gain, option = picks(rows.ptr, rows.speed, uses, prices, compiled=True)
     plain, same = picks(rows.ptr, rows.speed, uses, prices, compiled=False)
     assert (gain == pytest.approx(plain, rel=1e-9), option.tolist()) == (True, same.tolist())
-    count = len(rows.available)
+    count, live = len(rows.available), rows.speed > 0
+    most = hungriest(rows.ptr, live, uses, count, compiled=True)
+    assert most.tolist() == hungriest(rows.ptr, live, uses, count, compiled=False).tolist()
     assert taken(uses, option, count, compiled=True).tolist() == taken(uses, option, count, compiled=False).tolist()
     load = used(*uses, share, len(rows.available), compiled=True)
     assert load == pytest.approx(used(*uses, share, len(rows.available), compiled=False), rel=1e-9)
