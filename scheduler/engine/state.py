@@ -10,6 +10,7 @@ from msgspec import Struct
 from scheduler.engine.accounts import Accounts
 from scheduler.engine.columns import CLASSES, NONE, STATES, Columns
 from scheduler.engine.deadlines import next_alarm
+from scheduler.engine.in_service import in_service
 from scheduler.engine.moves import may_continue_on
 from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.progress import note_progress, standing_of
@@ -27,6 +28,7 @@ from scheduler.model.tenants import Tenant
 from scheduler.model.units import FOREVER_US
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import whole_room
+from scheduler.quota.entitlement import entitlements
 from scheduler.quota.ledger import Ledger
 from scheduler.quota.tree import TenantTree
 
@@ -85,10 +87,11 @@ class State:
         self._families = {chip.name: chip.family for chip in config.catalog}
         self.tree = TenantTree(config.tenants, config.catalog)
         self.room = Room(self.fleet)
-        self.ledger = Ledger(self.tree)
         self.book = RuleBook(config, self.fleet, shares)
         whole = whole_room(self.fleet)
         self.room.closed = whole.closed = self.book.closed_nodes()
+        self.tree.keep_promises(entitlements(self.tree, in_service(whole, self.tree)))
+        self.ledger = Ledger(self.tree)
         self.rows = Rows(self.fleet, self.tree, whole, self.book, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
         self.accounts = Accounts(config, self.tree, self.book.prices)

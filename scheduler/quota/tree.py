@@ -154,6 +154,10 @@ class TenantTree:
         found[2] = self.ceiling
         return found
 
+    def keep_promises(self, entitled: Int) -> None:
+        """From now on `limits` say what could ever be held when the whole fleet is in service, worth `entitled`."""
+        self.limits = self.limits_at(entitled)
+
     def _unclaimed(self) -> Flag:
         """bool[tenants, accelerators]: others have a nominal quota on it or its family, and nobody on the path has."""
         accelerators = np.arange(len(self.family_of))

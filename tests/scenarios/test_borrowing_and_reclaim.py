@@ -1,8 +1,10 @@
 """Borrowed devices go back to whom they were promised: who leaves, who does not, and never in a circle."""
 
 import msgspec
+import pytest
 
 from scheduler.engine.explain import explain
+from scheduler.errors import DeniedError
 from scheduler.model.cluster import NodeState
 from scheduler.model.jobs import Checkpoint
 from scheduler.model.lifecycle import AttemptEnd, JobState
@@ -124,12 +126,22 @@ def test_a_shortfall_alone_preempts_nobody():
 
 
 def test_production_starts_within_what_is_entitled_and_waits_beyond_it():
-    at = table(nodes=1, red=quota(4), blue=quota(4))
+    at = table(red=quota(4), blue=quota(4))
+    at.node("h200-0", NodeState.CORDONED)
     held = at.submit(job("large", *H200, job_class=JobClass.PRODUCTION))
-    at.submit(job("small", *options(h200=2), job_class=JobClass.PRODUCTION))
+    small = at.submit(job("small", *options(h200=2), job_class=JobClass.PRODUCTION))
     assert at.starts() == ["small"]
     assert held.reason is not None
     assert (held.reason.code, held.reason.who) == (ReasonCode.QUOTA_IN_USE, "red")
+    at.node("h200-0", NodeState.READY)
+    at.end(small)
+    assert at.starts() == ["large"]
+
+
+def test_production_beyond_what_the_whole_fleet_entitles_to_is_refused():
+    at = table(nodes=1, red=quota(4), blue=quota(4))
+    with pytest.raises(DeniedError, match="may hold 2 of h200"):
+        at.submit(job("large", *H200, job_class=JobClass.PRODUCTION))
 
 
 def test_a_quota_that_shrinks_below_what_runs_stops_starts_and_no_jobs():
