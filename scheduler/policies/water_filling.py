@@ -71,7 +71,7 @@ def water_filling(
     weight: Real,
     *,
     tree: TenantTree | None = None,
-    gap: float = 1e-5,
+    gap: float = 1e-6,
     rounds: int = 400,
     compiled: bool = COMPILED,
 ) -> ShareSolution:

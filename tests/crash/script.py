@@ -45,7 +45,7 @@ class Ask(Struct, frozen=True):
 
 
 def configuration() -> Configured:
-    """Two cells: 3 nodes of H200 beside 2 of H20, and 2 more of H20; three tenants that cannot all have the H200."""
+    """Two cells: 3 nodes of H200 beside 2 of H20, and 2 more of H20; three tenants who all want the H200."""
     kinds = tuple(
         Accelerator(
             name=name,
@@ -69,7 +69,7 @@ def configuration() -> Configured:
     south = Cell(name="south", executor="fake", pools=(pool("more", "h20", 2),))
     tenants = tuple(
         Tenant(name=name, quotas=(Quota(resource="h200", nominal=fast), Quota(resource="h20", nominal=slow)))
-        for name, fast, slow in (("search", 16, 16), ("ads", 8, 24), ("labs", 8, 16))
+        for name, fast, slow in (("search", 8, 16), ("ads", 8, 24), ("labs", 8, 16))
     )
     return Configured(
         catalog=Catalog(kinds),

@@ -21,7 +21,7 @@ def level_by_level(problem: Shares, weight: np.ndarray, tree: TenantTree | None)
     while active.any():
         weights = np.where(active, weight, 0.0) if tree is None else tree.split(weight, active)
         level, _, _ = lp_level(rows, weights, floor)
-        floor = np.maximum(floor, weights * level * (1 - 1e-9))
+        floor = np.maximum(floor, weights * level * (1 - 1e-7))
         for job in np.flatnonzero(active):
             alone = np.zeros(len(weight))
             alone[job] = 1.0
