@@ -20,12 +20,14 @@ def level_by_level(problem: Shares, weight: np.ndarray, tree: TenantTree | None)
     active, floor = able.copy(), np.zeros(len(weight))
     while active.any():
         weights = np.where(active, weight, 0.0) if tree is None else tree.split(weight, active)
-        level, _, _ = lp_level(rows, weights, floor)
-        floor = np.maximum(floor, weights * level * (1 - 1e-7))
+        eased = floor * (1 - 1e-6)  # floors that are met to the last digit look infeasible to HiGHS
+        level, _, _ = lp_level(rows, weights, eased)
+        floor = np.maximum(floor, weights * level)
         for job in np.flatnonzero(active):
             alone = np.zeros(len(weight))
             alone[job] = 1.0
-            active[job] = lp_level(rows, alone, np.where(alone > 0, 0.0, floor))[0] > floor[job] * (1 + 1e-6) + 1e-9
+            eased = np.where(alone > 0, 0.0, floor * (1 - 1e-6))
+            active[job] = lp_level(rows, alone, eased)[0] > floor[job] * (1 + 1e-4) + 1e-9
     return floor
 
 
