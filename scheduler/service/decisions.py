@@ -40,6 +40,7 @@ def _view(trace: DecisionTrace) -> dict[str, Any]:
             {
                 **options_view([weighed.report])[0],
                 "share": weighed.share,
+                "worth": weighed.worth,
                 "paid": weighed.paid,
                 "chosen": weighed.chosen,
             }

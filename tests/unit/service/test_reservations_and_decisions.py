@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler.cli.rows import WEIGHED
 from scheduler.service.identity import Role
 from tests.support.embedded import embedded
 from tests.support.waiting import until
@@ -109,6 +110,9 @@ def test_every_allocation_is_made_again_from_the_journal(service):
     assert (found["same"], found["attempt"], found["chosen"]) == (True, 1, "h200:2")
     assert [option["chosen"] for option in found["options"]] == [True]
     assert found["policy"]
+    assert [[column.cell(option) for column in WEIGHED][:4] for option in found["options"]] == [
+        ["*", "h200:2", "100%", "-"]
+    ]
     waiting = service.submit(name="too-wide", count=8)
     assert service.call("GET", f"/v1/jobs/{waiting['id']}/decisions").status_code in (200, 404)
     assert service.call("GET", f"/v1/jobs/{job['id']}/decisions", params={"attempt": 7}).status_code == 404
