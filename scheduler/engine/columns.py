@@ -54,6 +54,7 @@ _JOB_COLUMNS = {
     "overhead_us": np.int64,  # of saving and restarting
     "save_us": np.int64,
     "attained_s": np.float64,  # device-seconds of attempts that have ended
+    "counted": np.int64,  # how many those are
     "held_us": np.int64,  # since when it holds devices, FOREVER_US while it holds none
 }
 _OPTION_COLUMNS = {

@@ -27,6 +27,8 @@ def standing_of(job: JobRecord, tenant: int) -> dict[str, list[object]]:
         "declared": [checkpoint is not None],
         "save_us": [save_us],
         "overhead_us": [save_us + checkpoint.restart_us if checkpoint else 0],
+        "attained_s": [sum((_device_seconds(a) for a in job.attempts), 0.0)],
+        "counted": [sum(a.ended_us is not None for a in job.attempts)],
         **{name: [value] for name, value in _changing(job).items()},
     }
 
@@ -35,6 +37,11 @@ def note_progress(columns: Columns, job: JobRecord) -> None:
     """Bring up to date what an event may have changed."""
     for name, value in _changing(job).items():
         columns.job(name)[job.number] = value
+    counted = columns.job("counted")
+    for attempt in job.attempts[int(counted[job.number]) :]:  # jobs that move often have many, and few are new
+        if attempt.ended_us is not None:
+            columns.job("attained_s")[job.number] += _device_seconds(attempt)
+            counted[job.number] += 1
 
 
 def _changing(job: JobRecord) -> dict[str, object]:
@@ -47,7 +54,6 @@ def _changing(job: JobRecord) -> dict[str, object]:
         "saved": job.saved if attempt is None else attempt.saved,
         "seen_us": attempt.last_progress_us if attempt is not None and runs else FOREVER_US,
         "pace": (attempt.rate or attempt.allocation.rate) if attempt is not None and runs else 0.0,
-        "attained_s": sum((_device_seconds(a) for a in job.attempts), 0.0),
         "held_us": FOREVER_US if attempt is None else attempt.allocated_us,
     }
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.engine import Engine, cycle, image
+from scheduler.engine.progress import standing_of
 from scheduler.engine.snapshot import take
 from scheduler.model.commands import Start
 from scheduler.model.lifecycle import AttemptEnd, JobState
@@ -140,3 +141,14 @@ def test_a_start_names_every_rank_once() -> None:
     ranks = [t.first_rank + i for t in start.tasks for i in range(t.local_ranks)]
     assert sorted(ranks) == list(range(32))  # 16 packages of two dies
     assert {t.world_size for t in start.tasks} == {32}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(specs, min_size=1, max_size=6), moves)
+def test_what_columns_keep_of_a_jobs_past_is_what_its_attempts_tell(jobs: list, answers: list) -> None:
+    state = play("priority", jobs, answers).state
+    for number in state.active:
+        job = state.jobs[number]
+        fresh = standing_of(job, state.tenant_of(job))
+        for name in ("attained_s", "counted", "done", "saved", "held_us"):
+            assert state.columns.job(name)[number] == fresh[name][0], name
