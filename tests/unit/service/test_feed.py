@@ -65,8 +65,13 @@ def test_a_listener_gets_everything_in_order(feed):
 
 def test_a_listener_that_falls_behind_is_cut_off(feed, monkeypatch):
     monkeypatch.setattr(feed_module, "BACKLOG", 5)
-    found = listening(feed, lambda: feed.publish([record(n) for n in range(100)]), 100)
-    assert found == [0, 1, 2, 3, 4, None]
+
+    async def run():
+        listener = feed.listen(asyncio.get_running_loop())
+        feed.publish([record(n) for n in range(100)])  # all of it before the listener has its turn
+        return [entry and entry["seq"] for entry in [await listener.next(10) for _ in range(6)]]
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4, None]
 
 
 def test_closing_ends_every_listener_present_and_future(feed):
