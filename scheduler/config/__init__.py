@@ -11,7 +11,7 @@ from scheduler.config.policy import decode_policy, load_policy
 from scheduler.config.references import check_job_against
 from scheduler.config.rules import decode_rules, load_rules
 from scheduler.config.scenario import Scenario, decode_scenario, load_scenario
-from scheduler.config.shipped import load_catalog, shipped, shipped_names
+from scheduler.config.shipped import load_catalog, load_models, shipped, shipped_names
 from scheduler.config.tenant_encode import encode_tenants
 from scheduler.config.tenants import decode_tenants, load_tenants
 from scheduler.config.workload import decode_workload, load_workload
@@ -37,6 +37,7 @@ __all__ = [
     "load_catalog",
     "load_cluster",
     "load_jobs",
+    "load_models",
     "load_policy",
     "load_rules",
     "load_scenario",

@@ -17,7 +17,8 @@ from scheduler.model.cluster import MAX_DEVICES_PER_NODE
 __all__ = ["accelerators_of", "decode_accelerators", "joined", "load_accelerators"]
 
 FIGURES: Final = (
-    "bandwidth_tb_per_s", "bf16_tflops", "fp8_tflops", "int8_tflops", "link_gb_per_s", "tdp_w", "price_cny",
+    "bandwidth_tb_per_s", "bf16_tflops", "fp8_tflops", "fp4_tflops", "int8_tflops", "link_gb_per_s",
+    "network_gb_per_s", "tdp_w", "price_cny",
 )  # fmt: skip
 FIELDS: Final = (
     "name", "family", "vendor", "adapter", "track", "compute_units", "dies", "devices_per_node", "grants", "ring",

@@ -22,6 +22,7 @@ KINDS: Final[dict[str, Limits]] = {
     "workload": WORKLOAD_LIMITS,
     "scenario": SMALL_LIMITS,
     "accelerators": SMALL_LIMITS,
+    "models": SMALL_LIMITS,
 }
 
 

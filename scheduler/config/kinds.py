@@ -11,6 +11,7 @@ from scheduler.config.cursor import Cursor
 from scheduler.config.document import kind_of, parsed
 from scheduler.config.job import job_of
 from scheduler.config.limits import ANY_LIMITS
+from scheduler.config.models import models_of
 from scheduler.config.policy import policy_of
 from scheduler.config.rules import rules_of
 from scheduler.config.scenario import Scenario, scenario_of
@@ -22,11 +23,22 @@ from scheduler.model.jobs import Job
 from scheduler.model.policy import Policy
 from scheduler.model.rules import Rules
 from scheduler.model.tenants import Tenants
+from scheduler.model.transformers import Transformer
 from scheduler.model.workload import Workload
 
 __all__ = ["Loaded", "load_any", "read_text"]
 
-Loaded = list[Job] | Cluster | Tenants | Rules | Policy | Workload | Scenario | tuple[Accelerator, ...]
+Loaded = (
+    list[Job]
+    | Cluster
+    | Tenants
+    | Rules
+    | Policy
+    | Workload
+    | Scenario
+    | tuple[Accelerator, ...]
+    | tuple[Transformer, ...]
+)
 
 DECODERS: Final[dict[str, Callable[[list[Cursor], Catalog | None], Loaded]]] = {
     "job": lambda documents, catalog: [job_of(document, catalog) for document in documents],
@@ -37,6 +49,7 @@ DECODERS: Final[dict[str, Callable[[list[Cursor], Catalog | None], Loaded]]] = {
     "workload": lambda documents, catalog: workload_of(documents[0], catalog),
     "scenario": lambda documents, catalog: scenario_of(documents[0]),
     "accelerators": lambda documents, catalog: accelerators_of(documents[0]),
+    "models": lambda documents, catalog: models_of(documents[0]),
 }
 
 

@@ -7,10 +7,12 @@ from typing import Final
 from scheduler.config.accelerators import joined, load_accelerators
 from scheduler.config.cursor import nearest
 from scheduler.config.limits import SMALL_LIMITS
+from scheduler.config.models import joined_models, load_models_file
 from scheduler.config.refusal import refusal
 from scheduler.model.accelerators import Catalog
+from scheduler.model.transformers import Transformer
 
-__all__ = ["load_catalog", "shipped", "shipped_names"]
+__all__ = ["load_catalog", "load_models", "shipped", "shipped_names"]
 
 PACKAGE: Final = "cluster_configs"
 FOLDERS: Final = {
@@ -21,22 +23,34 @@ FOLDERS: Final = {
     "policy": "policies",
     "workload": "workloads",
     "scenario": "scenarios",
+    "models": "models",
+    "profiles": "profiles",
 }
 MAX_FILES: Final = 1_000
 
 
 def load_catalog(directory: str | Path | None = None) -> Catalog:
     """Every accelerator file of a directory as one catalog in order of name; without one, the shipped files."""
-    folder = Path(directory) if directory is not None else _folder("accelerators")
+    paths = _files(directory, "accelerators")
+    return joined((str(path), load_accelerators(path)) for path in paths)
+
+
+def load_models(directory: str | Path | None = None) -> tuple[Transformer, ...]:
+    """Every model file of a directory; without one, the shipped architectures."""
+    return joined_models((str(path), load_models_file(path)) for path in _files(directory, "models"))
+
+
+def _files(directory: str | Path | None, kind: str) -> list[Path]:
+    folder = Path(directory) if directory is not None else _folder(kind)
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
     except OSError as error:
         raise refusal(f"cannot be read: {error.strerror}", file=str(folder)) from None
     if not paths or len(paths) > MAX_FILES:
-        raise refusal(f"holds {len(paths)} accelerator files, 1 to {MAX_FILES} needed", file=str(folder))
+        raise refusal(f"holds {len(paths)} files of kind {kind}, 1 to {MAX_FILES} needed", file=str(folder))
     if sum(path.stat().st_size for path in paths) > 4 * SMALL_LIMITS.size:
-        raise refusal("holds more text than a catalog may", file=str(folder))
-    return joined((str(path), load_accelerators(path)) for path in paths)
+        raise refusal(f"holds more text than files of kind {kind} may", file=str(folder))
+    return paths
 
 
 def shipped_names(kind: str) -> tuple[str, ...]:

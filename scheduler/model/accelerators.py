@@ -63,7 +63,8 @@ class Rings(Struct, frozen=True):
 class Accelerator(Struct, frozen=True, kw_only=True):
     """A model of chip, per schedulable device (a 910C package is one device of two dies).
 
-    Dense arithmetic (no sparsity), bandwidth of device memory, scale-up link bidirectional per device. A figure that
+    Dense arithmetic (no sparsity), bandwidth of device memory, scale-up link bidirectional per device, network
+    between nodes one way per device. A figure that
     nobody published is absent. `rates` are relative to one h20-96 of the same work class. `compute_units` are
     thousandths of the operator-set weight in which ceilings are counted (h20-96 = 1000).
     """
@@ -82,8 +83,10 @@ class Accelerator(Struct, frozen=True, kw_only=True):
     bandwidth_tb_per_s: Figure | None = None
     bf16_tflops: Figure | None = None
     fp8_tflops: Figure | None = None
+    fp4_tflops: Figure | None = None
     int8_tflops: Figure | None = None
     link_gb_per_s: Figure | None = None
+    network_gb_per_s: Figure | None = None
     tdp_w: Figure | None = None
     price_cny: Figure | None = None
     rates: Mapping[WorkClass, Figure] = field(default_factory=dict)
