@@ -10,11 +10,10 @@ from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.allocations import Allocation
 from scheduler.model.events import Configured
 from scheduler.model.tenants import JobClass
-from scheduler.model.units import WHOLE_DEVICE
 from scheduler.quota.budgets import BudgetAccount
 from scheduler.quota.past_use import PastUse
 from scheduler.quota.prices import PriceBook
-from scheduler.quota.tree import COMPUTE_UNITS, MONEY, TenantTree
+from scheduler.quota.tree import MONEY, TenantTree
 from scheduler.quota.worth import h20_equivalents
 
 __all__ = ["Accounts"]
@@ -70,7 +69,7 @@ class Accounts:
         allocation, tree = attempt.allocation, self._tree
         for column, amount in tree.uses(allocation.chosen, allocation.charge):
             resource = tree.resources[column]
-            used = amount if resource == COMPUTE_UNITS else amount * WHOLE_DEVICE
+            used = amount
             if resource == MONEY:
                 fen = self._prices.cost_per_hour(allocation.chosen, attempt.allocated_us)
                 used = round(fen * self._factor(allocation))

@@ -12,6 +12,7 @@ from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
+from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
@@ -77,7 +78,10 @@ def demands_of(job: Job, option: JobOption, barred: tuple[int, ...] = ()) -> tup
 
 
 class Rows:
-    """Numbers the rows: devices per cell and accelerator, every limited (class, tenant, resource), then users."""
+    """Numbers the rows: devices per cell and accelerator, every limited (class, tenant, resource), then users.
+
+    Rows of limits count devices in thousandths.
+    """
 
     def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook, idle_charge: float = 1.0) -> None:
         self.idle_charge = idle_charge  # the part of its charge that an opportunistic job pays
@@ -203,7 +207,7 @@ class Rows:
             for row in limiting.get(column, ()):
                 uses[row] = amount
         if self.tree.user_limit[tenant] < UNLIMITED:
-            uses[self._row_of_user(tenant, user)] = sum(part.count for part in chosen)
+            uses[self._row_of_user(tenant, user)] = sum(part.amount for part in chosen)
         return uses
 
     def _limiting(self, tenant: int, tier: int) -> dict[int, list[int]]:
@@ -237,6 +241,13 @@ class Rows:
             found[: len(self._quota_row)] = at_present[self._limited]
         return found
 
+    def unit(self, row: int) -> int:
+        """How many of the row's amounts make one device, or one of its resource's own unit."""
+        place = row - self.capacity_rows
+        if place < 0:
+            return 1
+        return int(self.tree.unit[self._limited[2][place]]) if place < len(self._quota_row) else WHOLE_DEVICE
+
     def promised(self, row: int) -> int:
         """What a row of limits holds when everything promised is in service and no budget is spent."""
         return self.limit[row - self.capacity_rows]
@@ -249,13 +260,13 @@ class Rows:
         return spent.get((int(self._limited[1][place]), int(self._limited[2][place])), 0)
 
     def nominal(self, quota: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """int64[rows]: `quota`, [tenants, resources], at rows of nominal quota, -1 at all others; bool[rows]: devices
-        of accelerators on which somebody has a nominal quota."""
+        """int64[rows]: `quota`, [tenants, resources] in devices, at rows of nominal quota and in their unit, -1 at all
+        others; bool[rows]: devices of accelerators on which somebody has a nominal quota."""
         tree, rows = self.tree, self.capacity_rows + len(self.limit)
         found = np.full(rows, -1, dtype=np.int64)
         nominal = self._limited[0] == STANDARD
         places = self._limited[1][nominal], self._limited[2][nominal]
-        found[self.capacity_rows : self.capacity_rows + len(nominal)][nominal] = quota[places]
+        found[self.capacity_rows : self.capacity_rows + len(nominal)][nominal] = (quota * tree.unit)[places]
         governed = np.zeros(rows, dtype=np.bool_)
         families = np.array(tree.family_of, dtype=np.int64)
         kinds = tree.governed[: len(families)] | tree.governed[families]

@@ -135,9 +135,9 @@ class RuleBook:
         return foreign, np.tile(units, len(self.fleet.cells))
 
     def amounts(self, allocation: Allocation) -> tuple[int, int]:
-        """Devices held on each track: imported, domestic."""
-        foreign = sum(grant.count for grant in allocation.grants if self.imported[grant.node])
-        return foreign, sum(grant.count for grant in allocation.grants) - foreign
+        """Thousandths of devices held on each track: imported, domestic."""
+        foreign = sum(grant.count * grant.thousandths for grant in allocation.grants if self.imported[grant.node])
+        return foreign, sum(grant.count * grant.thousandths for grant in allocation.grants) - foreign
 
     def hold(self, job: JobRecord, allocation: Allocation, sign: int = 1) -> None:
         """The job's newest attempt takes its allocation, or (`sign` -1) gives it back: then less may be left to do."""

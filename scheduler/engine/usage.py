@@ -10,7 +10,7 @@ from scheduler.engine.state import State
 from scheduler.model.allocations import Chosen
 from scheduler.model.lifecycle import StopCause
 from scheduler.model.tenants import JobClass
-from scheduler.model.units import US_PER_S
+from scheduler.model.units import US_PER_S, WHOLE_DEVICE
 from scheduler.quota.worth import h20_equivalents
 
 __all__ = ["BY", "Use", "account", "lost_us"]
@@ -23,8 +23,8 @@ OURS = frozenset({StopCause.PREEMPT, StopCause.RESIZE})
 
 
 class Use(Struct):
-    """Sums over attempts. Devices, thousandths of compute units and fen per hour, times microseconds; `lost` are the
-    devices whose time was lost to our own preemption, which the others leave out."""
+    """Sums over attempts. Thousandths of devices and of compute units, and fen per hour, times microseconds; `lost` are
+    the devices whose time was lost to our own preemption, which the others leave out."""
 
     device: int = 0
     units: int = 0
@@ -42,11 +42,11 @@ class Use(Struct):
     def hours(self) -> dict[str, float]:
         """Device-, compute-unit- and H20-equivalent-hours, money in CNY, and device-hours not charged."""
         return {
-            "device_hours": round(self.device / US_PER_HOUR, 6),
-            "compute_unit_hours": round(self.units / 1000 / US_PER_HOUR, 6),
+            "device_hours": round(self.device / WHOLE_DEVICE / US_PER_HOUR, 6),
+            "compute_unit_hours": round(self.units / WHOLE_DEVICE / US_PER_HOUR, 6),
             "h20_equivalent_hours": round(self.h20 / US_PER_HOUR, 6),
             "cost_cny": round(self.fen / US_PER_HOUR / 100, 4),
-            "lost_device_hours": round(self.lost / US_PER_HOUR, 6),
+            "lost_device_hours": round(self.lost / WHOLE_DEVICE / US_PER_HOUR, 6),
         }
 
 
@@ -93,18 +93,18 @@ def _uses(state: State, job: JobRecord, attempt: Attempt, since_us: int, until_u
     if not span_us and not lost:
         return
     allocation = attempt.allocation
-    whole = max(1, sum(part.count for part in allocation.chosen))
+    whole = max(1, sum(part.amount for part in allocation.chosen))
     factor = state.config.policy.opportunistic_charge if allocation.job_class is JobClass.OPPORTUNISTIC else 1.0
     for role, part in enumerate(allocation.chosen):
         fen = round(_fen_per_hour(state, attempt, role, part) * factor)
         yield (
             part.accelerator,
             Use(
-                device=part.count * span_us,
-                units=allocation.charge * part.count * span_us // whole,
+                device=part.amount * span_us,
+                units=allocation.charge * part.amount * span_us // whole,
                 fen=fen * span_us,
                 h20=h20_equivalents(job.spec.work, (part,), state.config.catalog) * span_us,
-                lost=part.count * lost,
+                lost=part.amount * lost,
             ),
         )
 
@@ -114,14 +114,14 @@ def _fen_per_hour(state: State, attempt: Attempt, role: int, part: Chosen) -> in
     prices, fleet = state.book.prices, state.fleet
     if not prices:
         return 0
-    known = 0
-    total = 0
+    known = total = 0  # in thousandths
     for grant in attempt.allocation.grants:
         if grant.role != role or grant.node >= len(fleet.pool):
             continue
         pool = fleet.pools[int(fleet.pool[grant.node])]
         if pool.accelerator == part.accelerator:
-            known += grant.count
-            total += grant.count * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us, pool.lot)
-    rest = max(0, part.count - known)
-    return total + rest * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us)
+            held = grant.count * grant.thousandths
+            known += held
+            total += held * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us, pool.lot)
+    rest = max(0, part.amount - known)
+    return (total + rest * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us)) // WHOLE_DEVICE

@@ -112,9 +112,10 @@ class UsedShare:
         return found
 
     def amounts(self, allocation: Allocation, imported: int, domestic: int) -> tuple[int, int]:
-        """Thousandths of an allocation with so many imported and domestic devices, in the rule's measure."""
+        """Thousandths of an allocation with so many thousandths of imported and domestic devices, in the rule's
+        measure."""
         if self.rule.measure is Measure.DEVICE_HOURS:
-            return 1000 * imported, 1000 * domestic
+            return imported, domestic
         whole = max(1, imported + domestic)
         foreign = allocation.charge * imported // whole
         return foreign, allocation.charge - foreign if domestic else 0

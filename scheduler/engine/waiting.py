@@ -101,9 +101,14 @@ def _limit_reason(
     else:
         code = ReasonCode.QUOTA_IN_USE
     need = min(amount for o in options for used, amount in _limits(problem, o).items() if used == row)
-    return Reason(
-        code=code, accelerator=accelerator, need=need, have=limit, who=name.partition(":")[0], until_us=until_us
-    )
+    unit = snapshot.rows.unit(row)
+    need, have = -(-need // unit), limit // unit
+    return Reason(code=code, accelerator=accelerator, need=need, have=have, who=_tenant(name), until_us=until_us)
+
+
+def _tenant(name: str) -> str:
+    """Of the name of a limit."""
+    return name.partition(":")[0]
 
 
 def _nothing_open(snapshot: Snapshot, problem: Problem, index: int, best: int, now_us: int) -> Reason:

@@ -31,6 +31,11 @@ class Chosen(Struct, frozen=True, gc=False):
     count: int
     thousandths: int = WHOLE_DEVICE
 
+    @property
+    def amount(self) -> int:
+        """In thousandths of a device."""
+        return self.count * self.thousandths
+
 
 class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     """`rate` in work units per second as forecast; `charge` in thousandths of compute units.

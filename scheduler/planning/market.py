@@ -74,11 +74,15 @@ def _solved(state: State, now_us: int) -> tuple[Snapshot, Problem, Choice]:
 def _interval(snapshot: Snapshot, problem: Problem, choice: Choice, row: int) -> PriceInterval:
     price = choice.prices.get(row, 0.0)
     found = [price]
-    for change in (1, -1):
+    unit = snapshot.rows.unit(row)
+    for change in (unit, -unit):
         available = problem.available.copy()
         available[row] = max(0, int(available[row]) + change)
         found.append(POLICIES[snapshot.config.policy.name](replace(problem, available=available)).prices.get(row, 0.0))
     finite = [value for value in found if math.isfinite(value)]
     return PriceInterval(
-        row=snapshot.rows.name(row), price=price, low=min(finite, default=price), high=max(finite, default=price)
+        row=snapshot.rows.name(row),
+        price=price * unit,
+        low=min(finite, default=price) * unit,
+        high=max(finite, default=price) * unit,
     )

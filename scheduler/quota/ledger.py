@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.tenants import JobClass
+from scheduler.model.units import WHOLE_DEVICE
 from scheduler.quota.entitlement import entitlements
 from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
@@ -39,14 +40,15 @@ class Shortage(Struct, frozen=True):
 class Ledger:
     """Usage per tenant (children included) and resource, by class, and devices per user.
 
-    `held` is int64[3, tenants, resources]: by production jobs; with standard ones; by all. `entitled` is what nominal
-    quota is worth at present, and `limits` (as in TenantTree) follow from it.
+    `held` is int64[3, tenants, resources], in thousandths as `limits` are: by production jobs; with standard ones; by
+    all. `entitled` is what nominal quota is worth at present, in devices, and `limits` (as in TenantTree) follow from
+    it.
     """
 
     def __init__(self, tree: TenantTree) -> None:
         self.tree = tree
         self.held: Int = np.zeros((len(TIERS), *tree.limit.shape), dtype=np.int64)
-        self.user_devices: dict[tuple[int, str], int] = {}
+        self.user_devices: dict[tuple[int, str], int] = {}  # in thousandths
         self.in_service: Int | None = None
         self.entitled: Int = tree.nominal
         self.limits: Int = tree.limits
@@ -93,7 +95,7 @@ class Ledger:
         if first <= STANDARD and not self.tree.lends_all:
             for column, amount in self.tree.uses(allocation.chosen, allocation.charge):
                 self._draw(tenant, column, sign * amount)
-        devices = sum(part.count for part in allocation.chosen)
+        devices = sum(part.amount for part in allocation.chosen)
         held = self.user_devices.get((tenant, user), 0) + sign * devices
         if held:
             self.user_devices[tenant, user] = held
@@ -114,18 +116,25 @@ class Ledger:
                 left = self.limits[first:, level, column] - self.held[first:, level, column]
                 tier = first + int(left.argmin())
                 if amount > left[tier - first]:
-                    have, limit = max(0, int(left[tier - first])), int(tree.limits[tier, level, column])
+                    have, limit = int(left[tier - first]), int(tree.limits[tier, level, column])
                     until_us = self.spent.get((level, column), 0) if tier == len(TIERS) - 1 else 0
-                    name, resource = tree.names[level], tree.resources[column]
-                    found.append(Shortage(name, resource, amount, have, limit, tier=TIERS[tier], until_us=until_us))
+                    shown = self._shown(column, amount, have, limit)
+                    found.append(Shortage(tree.names[level], *shown, tier=TIERS[tier], until_us=until_us))
         if first <= STANDARD and not tree.lends_all and not found:
             found += [s for column, amount in uses if (s := self._kept_from(tenant, column, amount)) is not None]
-        devices = sum(part.count for part in chosen)
+        devices = sum(part.amount for part in chosen)
         limit = tree.user_limit[tenant]
         left_to_user = limit - self.user_devices.get((tenant, user), 0)
         if devices > left_to_user:
-            found.append(Shortage(tree.names[tenant], "devices", devices, max(left_to_user, 0), limit, user))
+            need, have = -(-devices // WHOLE_DEVICE), max(left_to_user, 0) // WHOLE_DEVICE
+            found.append(Shortage(tree.names[tenant], "devices", need, have, limit // WHOLE_DEVICE, user))
         return tuple(found)
+
+    def _shown(self, column: int, need: int, have: int, limit: int) -> tuple[str, int, int, int]:
+        """The resource with whole amounts of its own unit: of a share of a device one is needed, and none is left.
+        Limits are whole, so what exceeds one still does."""
+        unit = int(self.tree.unit[column])
+        return self.tree.resources[column], -(-need // unit), max(0, have) // unit, limit // unit
 
     def _is_free(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, first: int) -> bool:
         """True where nothing is short, found at once for all limits; False where each has to be looked at."""
@@ -133,7 +142,7 @@ class Ledger:
         if first <= STANDARD and not tree.lends_all:
             return False
         limit = tree.user_limit[tenant]
-        if limit < UNLIMITED and self.user_devices.get((tenant, user), 0) + sum(c.count for c in chosen) > limit:
+        if limit < UNLIMITED and self.user_devices.get((tenant, user), 0) + sum(c.amount for c in chosen) > limit:
             return False
         places, amounts = tree.places(tenant, first, chosen, charge)
         left = self.limits.reshape(-1)[places] - self.held.reshape(-1)[places]
@@ -147,7 +156,7 @@ class Ledger:
         tree = self.tree
         if tree.lends_all:
             return
-        self._kept = np.where(tree.claimed, np.maximum(0, self.entitled - tree.lending), 0)
+        self._kept = np.where(tree.claimed, np.maximum(0, self.entitled - tree.lending), 0) * tree.unit
         held = self.held[STANDARD]
         self._drawn = held.copy()
         for tenant, parent in enumerate(tree.parent):
@@ -171,8 +180,8 @@ class Ledger:
             drawn, kept = int(self._drawn[level, column]), int(self._kept[level, column])
             limit = self._pool(level, column)
             if amount > 0 and drawn + amount > limit:
-                have = max(0, min(need, need - amount + limit - drawn))
-                return Shortage(tree.names[level], tree.resources[column], need, have, max(limit, need))
+                have = min(need, need - amount + limit - drawn)
+                return Shortage(tree.names[level], *self._shown(column, need, have, max(limit, need)))
             amount = max(drawn + amount, kept) - max(drawn, kept)
         return None
 
@@ -180,5 +189,6 @@ class Ledger:
         """What the tenants below `level` may draw from together."""
         if level == 0:
             limited = self.in_service is not None and column < self.tree.device_columns
-            return int(self.in_service[column]) if limited and self.in_service is not None else UNLIMITED
+            whole = int(self.tree.unit[column])
+            return int(self.in_service[column]) * whole if limited and self.in_service is not None else UNLIMITED
         return int(self.limits[STANDARD, level, column])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scheduler.model.allocations import Chosen
 from scheduler.model.rules import Lot, Price
-from scheduler.model.units import US_PER_S
+from scheduler.model.units import US_PER_S, WHOLE_DEVICE
 
 __all__ = ["PriceBook"]
 
@@ -44,7 +44,8 @@ class PriceBook:
 
     def cost_per_hour(self, chosen: Sequence[Chosen], now_us: int) -> int:
         """Fen per hour of an option at the prices of `now_us`."""
-        return sum(part.count * self.fen_per_device_hour(part.accelerator, now_us) for part in chosen)
+        whole = sum(part.amount * self.fen_per_device_hour(part.accelerator, now_us) for part in chosen)
+        return whole // WHOLE_DEVICE
 
     def cost(self, held: Sequence[tuple[str, str, int]], granted_us: int, since_us: int, until_us: int) -> int:
         """Fen for `held` (accelerator, lot, devices) between two times, at the prices in force when it was granted.

@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 from scheduler.model.accelerators import Catalog, Track
 from scheduler.model.allocations import Chosen
 from scheduler.model.tenants import ROOT, JobClass, Quota, Shortfall, Tenants
+from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = [
-    "COMPUTE_UNITS", "MONEY", "TIERS", "TenantTree", "UNLIMITED", "family_resource", "tier_of", "track_resource",
+    "COMPUTE_UNITS", "MONEY", "MOST_DEVICES", "TIERS", "TenantTree", "UNLIMITED", "family_resource", "tier_of",
+    "track_resource",
 ]  # fmt: skip
 
 UNLIMITED = 2**60
-"""A limit that no sum of devices or thousandths of compute units reaches."""
+"""A limit that no sum of thousandths, of devices or of compute units, reaches."""
+
+MOST_DEVICES: Final = 10**9
+"""A quota of more devices than any fleet has means no more than this, so that sums over a tree stay within int64."""
 
 COMPUTE_UNITS = "compute_units"
 MONEY = "money"
@@ -45,14 +50,17 @@ def tier_of(job_class: JobClass) -> int:
 class TenantTree:
     """Tenants by index, the root first, parents before children. Arrays are [tenants, resources].
 
+    What was promised is counted in devices, what is held and its limits in thousandths of them, for jobs may hold
+    shares; `unit`, int64[resources], is the one over the other.
+
     Resources are the accelerators of the catalog, `family:<family>`, `track:<track>`, `compute_units` (in thousandths)
     and `money` (its limit is its budget). `claimed` marks where a tenant has a nominal quota; `nominal` is that quota,
     or the sum of the children's. `borrowing` is how much may be held beyond it, `lending` how much of it others may
     hold; both UNLIMITED where nothing else is said and the tenant has no nominal quota of its own. `governed` marks the
     resources on which anybody has a nominal quota.
 
-    `limits` is int64[3, tenants, resources], by tier: production within nominal; standard within nominal and what may
-    be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job.
+    `limits` is int64[3, tenants, resources] in thousandths, by tier: production within nominal; standard within nominal
+    and what may be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job.
     """
 
     def __init__(self, tenants: Tenants, catalog: Catalog) -> None:
@@ -69,6 +77,8 @@ class TenantTree:
         self.resources: tuple[str, ...] = (*catalog.names, *families, *tracks, COMPUTE_UNITS, MONEY)
         self.resource_index: Mapping[str, int] = {name: i for i, name in enumerate(self.resources)}
         self.device_columns = len(catalog.names) + len(families)
+        self.unit: Int = np.ones(len(self.resources), dtype=np.int64)
+        self.unit[: self.device_columns + len(tracks)] = WHOLE_DEVICE
         self._columns = {a.name: self._columns_of(a.name, a.family, a.track) for a in catalog}
         self.family_of: tuple[int, ...] = tuple(self._columns[name][1] for name in catalog.names)
         shape = (len(self.names), len(self.resources))
@@ -95,7 +105,10 @@ class TenantTree:
         self._levels: dict[tuple[int, int], Int] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
-            *(UNLIMITED if t.per_user.max_devices is None else t.per_user.max_devices for t in tenants.tenants),
+            *(
+                UNLIMITED if t.per_user.max_devices is None else _most(t.per_user.max_devices) * WHOLE_DEVICE
+                for t in tenants.tenants
+            ),
         )
 
     def _path(self, tenant: int) -> tuple[int, ...]:
@@ -127,11 +140,12 @@ class TenantTree:
         if column < self.device_columns and _claims(quota):
             known = bool(self.claimed[at])
             self.claimed[at] = True
-            self.nominal[at] = min(quota.nominal, self.nominal[at]) if known else quota.nominal
-            self.borrowing[at] = quota.borrowing_limit or 0
+            self.nominal[at] = min(_most(quota.nominal), self.nominal[at]) if known else _most(quota.nominal)
+            self.borrowing[at] = _most(quota.borrowing_limit or 0)
             self.lending[at] = UNLIMITED if quota.lending_limit is None else quota.lending_limit
         if quota.ceiling is not None:
-            self.ceiling[at] = min(self.ceiling[at], quota.ceiling)
+            ceiling = quota.ceiling if self.unit[column] == 1 else _most(quota.ceiling)
+            self.ceiling[at] = min(self.ceiling[at], ceiling)
         if quota.budget is not None:
             self.budgets[at] = quota.budget, quota.budget_period_us
 
@@ -152,7 +166,12 @@ class TenantTree:
         found[0][:, : len(self.family_of)][self._unclaimed()] = 0
         found[1] = np.where(self.claimed, np.minimum(self.nominal + self.borrowing, UNLIMITED), UNLIMITED)
         found[2] = self.ceiling
-        return found
+        return np.where(found < UNLIMITED, found * self.unit, UNLIMITED)
+
+    def shown(self, column: int, amount: int) -> float:
+        """An amount of a resource that is held, in devices (whole where it is whole) or in its own unit."""
+        unit = int(self.unit[column])
+        return amount // unit if amount % unit == 0 else amount / unit
 
     def keep_promises(self, entitled: Int) -> None:
         """From now on `limits` say what could ever be held when the whole fleet is in service, worth `entitled`."""
@@ -198,11 +217,15 @@ class TenantTree:
     def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         amounts: dict[int, int] = {self.resource_index[COMPUTE_UNITS]: charge}
         if self._priced:  # counted by devices: its account is kept in fen, elsewhere
-            amounts[self.resource_index[MONEY]] = sum(part.count for part in chosen)
+            amounts[self.resource_index[MONEY]] = sum(part.amount for part in chosen)
         for part in chosen:
             for column in self._columns[part.accelerator]:
-                amounts[column] = amounts.get(column, 0) + part.count
+                amounts[column] = amounts.get(column, 0) + part.amount
         return tuple(sorted(amounts.items()))
+
+
+def _most(devices: int) -> int:
+    return min(devices, MOST_DEVICES)
 
 
 def _claims(quota: Quota) -> bool:

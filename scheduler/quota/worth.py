@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from scheduler.model.accelerators import Catalog
 from scheduler.model.allocations import Chosen
 from scheduler.model.jobs import Work
+from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.table import rate_of
 
 __all__ = ["REFERENCE", "h20_equivalents"]
@@ -26,5 +27,6 @@ def h20_equivalents(work: Work, chosen: Sequence[Chosen], catalog: Catalog) -> f
             continue
         here = rate_of(work, chip, part.count, catalog)
         known = here is not None and single is not None and single.value > 0 and here.absolute == single.absolute
-        found += here.value / single.value if known and here and single else chip.compute_units * part.count / 1000
+        whole = here.value / single.value if known and here and single else chip.compute_units * part.count / 1000
+        found += whole * part.thousandths / WHOLE_DEVICE
     return found

@@ -150,14 +150,16 @@ def domestic_share(state: State) -> float:
 def gauges(state: State) -> Gauges:
     """Everything that one scrape shows, counted once."""
     tree, ledger = state.tree, state.ledger
-    quota: dict[tuple[str, str, str], int] = {}
+    quota: dict[tuple[str, str, str], float] = {}
     for number, tenant in enumerate(state.config.tenants.tenants, start=1):
         for row in tenant.quotas:
             column = tree.column_of(row.resource)
             if row.resource in (COMPUTE_UNITS, MONEY):
                 continue  # not devices
             quota[tenant.name, row.resource, "nominal"] = row.nominal
-            quota[tenant.name, row.resource, "used"] = 0 if column is None else int(ledger.used[number, column])
+            quota[tenant.name, row.resource, "used"] = (
+                0 if column is None else tree.shown(column, int(ledger.used[number, column]))
+            )
     reasons: dict[str, int] = {}
     for number in state.active:
         job = state.jobs[number]

@@ -57,7 +57,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
 
     jobs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # state, tenant
     devices: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # cell, accelerator, state
-    quota: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # tenant, resource, kind
+    quota: Mapping[tuple[str, str, str], float] = field(default_factory=dict)  # tenant, resource, kind
     reasons: Mapping[str, int] = field(default_factory=dict)
     executors: Mapping[str, bool] = field(default_factory=dict)
     domestic: float = 0.0
@@ -99,7 +99,7 @@ class _Asked(Collector):
         yield from rule_families(found.rules)
 
 
-def _family(name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[Key, int]]) -> GaugeMetricFamily:
+def _family(name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[Key, float]]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"dualtrack_{name}", text, labels=labels)
     for key, value in sorted(values):
         family.add_metric(key, float(value))

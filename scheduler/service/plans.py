@@ -230,7 +230,7 @@ def _quota(state: State, job: JobRecord, decision: Decision, allocation: Allocat
                 yield {
                     "tenant": tree.names[level],
                     "resource": tree.resources[column],
-                    "limit": limit,
-                    "before": used,
-                    "after": used + amount,
+                    "limit": tree.shown(column, limit),
+                    "before": tree.shown(column, used),
+                    "after": tree.shown(column, used + amount),
                 }

@@ -12,7 +12,7 @@ from scheduler.quota import UNLIMITED
 from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.entitlement import proportional
 from scheduler.quota.past_use import borrow_order
-from scheduler.quota.tree import COMPUTE_UNITS, MONEY, tier_of
+from scheduler.quota.tree import COMPUTE_UNITS, MONEY, MOST_DEVICES, tier_of
 from scheduler.service.feed import iso
 
 __all__ = ["tenants_view", "usage_view"]
@@ -74,18 +74,18 @@ def _quota(state: State, tenant: int, quota: Quota, budgets: dict[tuple[int, int
         return shown
     at = tenant, column
     everybody, firm = int(ledger.held[-1][at]), int(ledger.held[STANDARD][at])
-    limit = int(tree.limit[at])
+    limit, unit = int(tree.limit[at]), int(tree.unit[column])
     if quota.resource != MONEY:
         shown |= {
-            "used": everybody,
-            "production": int(ledger.held[PRODUCTION][at]),
-            "opportunistic": everybody - firm,
-            "limit": None if limit >= UNLIMITED else limit,
+            "used": tree.shown(column, everybody),
+            "production": tree.shown(column, int(ledger.held[PRODUCTION][at])),
+            "opportunistic": tree.shown(column, everybody - firm),
+            "limit": None if limit >= UNLIMITED else limit // unit,
         }
     if tree.claimed[at]:
         shown |= {
             "entitled": int(ledger.entitled[at]),
-            "borrowed": max(0, firm - int(tree.nominal[at])),
+            "borrowed": tree.shown(column, max(0, firm - int(tree.nominal[at]) * unit)),
             "lent": _lent(state, tenant, column),
         }
     if at in budgets:
@@ -93,17 +93,18 @@ def _quota(state: State, tenant: int, quota: Quota, budgets: dict[tuple[int, int
     return shown
 
 
-def _lent(state: State, tenant: int, column: int) -> int:
+def _lent(state: State, tenant: int, column: int) -> float:
     """What its siblings hold beyond what they are entitled to, as far as the tenant leaves its own entitlement idle.
 
     Siblings who leave more idle lend more: parts of what is borrowed, by the largest remainder.
     """
-    tree, ledger = state.tree, state.ledger
+    tree, ledger, unit = state.tree, state.ledger, state.tree.unit[column]
     siblings = tree.children[tree.parent[tenant]]
-    firm, entitled = ledger.held[STANDARD][:, column], ledger.entitled[:, column]
+    firm, entitled = ledger.held[STANDARD][:, column], ledger.entitled[:, column] * unit
     over = [max(0, int(firm[s] - entitled[s])) for s in siblings]
-    idle = [max(0, int(min(entitled[s] - firm[s], tree.lending[s, column]))) for s in siblings]
-    return proportional(idle, sum(over))[siblings.index(tenant)]
+    lending = [min(int(tree.lending[s, column]), MOST_DEVICES) * int(unit) for s in siblings]
+    idle = [max(0, min(int(entitled[s] - firm[s]), most)) for s, most in zip(siblings, lending, strict=True)]
+    return tree.shown(column, proportional(idle, sum(over))[siblings.index(tenant)])
 
 
 def _budget(resource: str, use: BudgetUse) -> View:

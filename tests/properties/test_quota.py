@@ -1,5 +1,7 @@
 """What must hold of quota whatever the numbers are; tiny trees against a slow and plain reading of the rules."""
 
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ NAMES = ("red", "red/vision", "red/text", "blue", "blue/search")
 RESOURCES = ("h200", "h20-96", "family:h20")
 CHIPS = ("h200", "h20-96", "h20-141")
 small = st.integers(0, 6)
+shares = st.sampled_from([0.25, 0.4, 0.999])
+"""Of one device; what else is asked for are whole devices."""
 maybe = st.none() | small
 entries = st.builds(
     lambda resource, nominal, borrowing, lending, extra: Quota(
@@ -38,7 +42,7 @@ trees = st.builds(
 )
 fleets = st.lists(st.integers(0, 12), min_size=3, max_size=3)
 steps = st.lists(
-    st.tuples(st.sampled_from(NAMES), st.sampled_from(CHIPS), st.integers(1, 5), st.sampled_from(JobClass)),
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(CHIPS), st.integers(1, 5) | shares, st.sampled_from(JobClass)),
     max_size=14,
 )
 
@@ -52,9 +56,13 @@ def in_service(tree: TenantTree, devices: list[int]) -> np.ndarray:
     return found
 
 
-def allocation(name: str, count: int, job_class: JobClass) -> Allocation:
+def chosen(name: str, count: float) -> tuple[Chosen, ...]:
+    return (Chosen(name, int(count)) if count >= 1 else Chosen(name, 1, round(1000 * count)),)
+
+
+def allocation(name: str, count: float, job_class: JobClass) -> Allocation:
     return Allocation(
-        chosen=(Chosen(name, count),), grants=(Grant(0, 0, 0, 0, 0),), rate=1.0, charge=count, job_class=job_class
+        chosen=chosen(name, count), grants=(Grant(0, 0, 0, 0, 0),), rate=1.0, charge=5, job_class=job_class
     )
 
 
@@ -66,19 +74,20 @@ def play(tenants: Tenants, devices: list[int], asked: list[tuple]) -> tuple[Ledg
     tree = TenantTree(tenants, CATALOG)
     ledger, held = Ledger(tree), []
     ledger.serve(in_service(tree, devices))
-    idle = dict(zip(CHIPS, devices, strict=True))
+    idle = {chip: 1000 * count for chip, count in zip(CHIPS, devices, strict=True)}
     for tenant, chip, count, job_class in asked:
         wanted = allocation(chip, count, job_class)
         short = ledger.shortages(tree.index[tenant], "ann", wanted.chosen, wanted.charge, job_class)
-        if not short and idle[chip] >= count:
+        amount = sum(part.amount for part in wanted.chosen)
+        if not short and idle[chip] >= amount:
             ledger.add(tree.index[tenant], "ann", wanted)
             held.append((tenant, wanted))
-            idle[chip] -= count
+            idle[chip] -= amount
     return ledger, held
 
 
 class Plain:
-    """The rules once more, by recursion over names, for one resource."""
+    """The rules once more, by recursion over names, for one resource; in devices, of which shares are fractions."""
 
     def __init__(self, tenants: Tenants, resource: str, entitled: dict[str, int], held: Held) -> None:
         self.tenants, self.resource, self.entitled = tenants, resource, entitled
@@ -93,15 +102,16 @@ class Plain:
     def children(self, name: str) -> list[str]:
         return [t.name for t in self.tenants.tenants if t.parent == name]
 
-    def counts(self, allocation: Allocation) -> int:
+    def counts(self, allocation: Allocation) -> Fraction:
         wanted = {"family:h20": ("h20-96", "h20-141")}.get(self.resource, (self.resource,))
-        return sum(part.count for part in allocation.chosen if part.accelerator in wanted)
+        here = (part for part in allocation.chosen if part.accelerator in wanted)
+        return sum((part.count * Fraction(part.thousandths, 1000) for part in here), Fraction(0))
 
-    def use(self, name: str, *classes: JobClass) -> int:
+    def use(self, name: str, *classes: JobClass) -> Fraction | int:
         below = [a for t, a in self.held if t == name or t.startswith(name + "/") or not name]
         return sum(self.counts(a) for a in below if a.job_class in classes)
 
-    def own(self, name: str) -> int:
+    def own(self, name: str) -> Fraction | int:
         firm = (JobClass.PRODUCTION, JobClass.STANDARD)
         return sum(self.counts(a) for t, a in self.held if t == name and a.job_class in firm)
 
@@ -111,7 +121,7 @@ class Plain:
             return 0
         return max(0, self.entitled[name] - quota.lending_limit)
 
-    def drawn(self, name: str) -> int:
+    def drawn(self, name: str) -> Fraction | int:
         """What a tenant's jobs hold, or keep from others, of what its parent has."""
         return self.own(name) + sum(max(self.drawn(c), self.keeps(c)) for c in self.children(name))
 
@@ -179,7 +189,7 @@ def test_the_ledger_is_a_sum_that_never_drifts(
     assert np.array_equal(fresh.held, ledger.held)
     assert fresh.user_devices == ledger.user_devices
     assert np.array_equal(fresh.limits, ledger.limits)
-    asked_for = (Chosen(data.draw(st.sampled_from(CHIPS)), data.draw(st.integers(1, 5))),)
+    asked_for = chosen(data.draw(st.sampled_from(CHIPS)), data.draw(st.integers(1, 5) | shares))
     who, job_class = data.draw(st.integers(1, len(NAMES))), data.draw(st.sampled_from(JobClass))
     both = [at.shortages(who, "ann", asked_for, 1, job_class) for at in (ledger, fresh)]
     assert both[0] == both[1]

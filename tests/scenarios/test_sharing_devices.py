@@ -3,12 +3,18 @@
 import msgspec
 import pytest
 
+from scheduler.engine.explain import explain
+from scheduler.engine.usage import account
 from scheduler.errors import InfeasibleError
 from scheduler.model.cluster import NodeState
 from scheduler.model.commands import Start
 from scheduler.model.jobs import Job, Option, Retries
 from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.reasons import ReasonCode
+from scheduler.model.rules import DomesticShare, Measure, Price, Rules, ShareBasis
+from scheduler.model.tenants import Quota, Tenant, Tenants, UserLimits
 from scheduler.placement import STRATEGIES
+from scheduler.service.tenant_views import tenants_view
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
 from tests.support.harness import Table
 
@@ -129,3 +135,51 @@ def test_the_same_snapshot_gives_the_same_random_places():
         plans.append(devices_of(desk) | {"nodes": [j.attempts[-1].allocation.grants[0].node for j in desk.state.jobs]})
     assert plans[0] == plans[1]
     assert len(set(plans[0]["nodes"])) > 1
+
+
+def test_a_share_is_charged_in_thousandths_of_the_quota_on_devices():
+    one = Tenants(tenants=(Tenant(name="red", quotas=(Quota(resource="h20-96", nominal=1),)),))
+    desk = Table(configured(cluster([SHARED]), one))
+    jobs = [desk.submit(share(f"part-{n}", 400)) for n in range(3)]
+    started = [name for _ in range(3) for name in desk.starts()]
+    assert started == ["part-0", "part-1"], "800 of 1000 thousandths: a third share of 400 is too much"
+    (reason,) = explain(desk.state, jobs[2].number, desk.now_us)[0].reasons
+    assert (reason.code, reason.need, reason.have, reason.who) == (ReasonCode.QUOTA_IN_USE, 1, 0, "red")
+    last = desk.submit(share("fits", 200))
+    assert desk.starts() == ["fits"], "devices are idle, and 200 thousandths of the quota are left"
+    (row,) = tenants_view(desk.state, lambda _: True, desk.now_us)[0]["quotas"]
+    assert (row["used"], row["limit"], row["borrowed"]) == (1, 1, 0)
+    desk.up(last)
+    desk.end(last)
+    (row,) = tenants_view(desk.state, lambda _: True, desk.now_us)[0]["quotas"]
+    assert row["used"] == 0.8
+
+
+def test_a_users_limit_counts_shares_in_thousandths():
+    limited = Tenants(tenants=(Tenant(name="red", per_user=UserLimits(max_devices=1)),))
+    desk = Table(configured(cluster([SHARED]), limited))
+    jobs = [desk.submit(share(f"part-{n}", 500)) for n in range(3)]
+    assert [name for _ in range(3) for name in desk.starts()] == ["part-0", "part-1"]
+    (reason,) = explain(desk.state, jobs[2].number, desk.now_us)[0].reasons
+    assert (reason.code, reason.need, reason.have) == (ReasonCode.USER_LIMIT_IN_USE, 1, 0)
+
+
+def test_the_account_counts_a_share_of_a_device_as_that_share():
+    desk = table(SHARED)
+    rules = Rules(prices=(Price(of="h20-96", fen_per_device_hour=1000),))
+    desk.tell(msgspec.structs.replace(desk.config, rules=rules))
+    desk.submit(share("part", 250))
+    desk.decide()
+    desk.later(3600)
+    use = account(desk.state, ("tenant",), 0, desk.now_us)[("red",)].hours()
+    assert (use["device_hours"], use["compute_unit_hours"], use["cost_cny"]) == (0.25, 0.25, 2.5)
+    assert use["h20_equivalent_hours"] == pytest.approx(0.25)
+
+
+def test_a_rule_on_what_is_used_counts_a_share_as_that_share():
+    hours = DomesticShare(id="s", basis=ShareBasis.USED, measure=Measure.DEVICE_HOURS, target=0.3, window_us=86_400 * S)
+    desk = table(SHARED)
+    desk.tell(msgspec.structs.replace(desk.config, rules=Rules(domestic_shares=(hours,))))
+    desk.submit(share("part", 250))
+    desk.decide()
+    assert desk.state.book.shares[0].running == [250, 0]

@@ -131,7 +131,7 @@ def test_idle_use_counts_against_the_ceiling_only():
     assert take(ledger, "red", "h200", 4, IDLE) == ()
     assert take(ledger, "red", "h200", 2) == ()
     assert take(ledger, "red", "h200", 1) == (("red", "h200", 0),)
-    assert ledger.held[:, 1, 0].tolist() == [0, 2, 6]
+    assert ledger.held[:, 1, 0].tolist() == [0, 2000, 6000]
 
 
 def test_a_ceiling_alone_promises_nothing_and_forbids_nothing_below_it():
