@@ -4,10 +4,9 @@ Options of a job are consecutive rows; so are the (row, amount) pairs that an op
 until more than half are dead; then everything is laid anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +23,7 @@ CLASSES: Final = tuple(JobClass)
 NONE: Final = -1
 
 REMEMBERED_BLOCKS = 8192
-"""Columns of options that many jobs share, kept as arrays."""
+"""Rows of options that many jobs share, kept as tuples."""
 
 _JOB_COLUMNS = {
     "state": np.int8,
@@ -74,23 +73,41 @@ _USE_COLUMNS = {"row": np.int64, "amount": np.int64}
 
 
 class _Table:
-    """Growing arrays of equal length, by column name."""
+    """Growing arrays of equal length, by column name.
+
+    Rows are taken as tuples, one value per column in the order of the columns, and written column by column when
+    somebody looks: an array is slow to write to one value at a time, and a submission brings fifty of them.
+    """
 
     def __init__(self, columns: Mapping[str, type]) -> None:
         self.size = 0
-        self.array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
+        self._written = 0
+        self._pending: list[tuple[object, ...]] = []
+        self._array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
 
-    def append(self, **values: Sequence[object] | NDArray[Any]) -> int:
-        """Add rows; returns the number of the first."""
-        first, added = self.size, len(next(iter(values.values())))
-        self.size += added
-        for name, column in self.array.items():
-            if self.size > len(column):
-                grown = np.zeros(max(2 * len(column), self.size), dtype=column.dtype)
-                grown[:first] = column[:first]
-                self.array[name] = grown
-            self.array[name][first : self.size] = values[name]
+    @property
+    def array(self) -> dict[str, NDArray[Any]]:
+        """Each column, with spare room behind its `size` values."""
+        if self._pending:
+            self._write()
+        return self._array
+
+    def add(self, rows: Iterable[tuple[object, ...]]) -> int:
+        """Returns the number of the first."""
+        first = self.size
+        self._pending.extend(rows)
+        self.size = self._written + len(self._pending)
         return first
+
+    def _write(self) -> None:
+        first, rows = self._written, self._pending
+        for name, values in zip(self._array, zip(*rows, strict=True), strict=True):
+            column = self._array[name]
+            if self.size > len(column):
+                self._array[name] = np.zeros(max(2 * len(column), self.size), dtype=column.dtype)
+                self._array[name][:first] = column[:first]
+            self._array[name][first : self.size] = values
+        self._written, self._pending = self.size, []
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +128,7 @@ class Columns:
         self.uses = _Table(_USE_COLUMNS)
         self.dead = 0
         self._mixes: dict[tuple[str, ...], int] = {}
-        self._blocks: dict[int, dict[str, NDArray[Any]]] = {}
+        self._blocks: dict[int, list[tuple[object, ...]]] = {}
 
     def job(self, name: str) -> NDArray[Any]:
         return self.jobs.array[name][: self.jobs.size]
@@ -119,16 +136,26 @@ class Columns:
     def option(self, name: str) -> NDArray[Any]:
         return self.options.array[name][: self.options.size]
 
+    def put(self, number: int, values: Mapping[str, object]) -> None:
+        """Write values of one job, by column."""
+        array = self.jobs.array
+        for name, value in values.items():
+            array[name][number] = value
+
+    def enter(self, values: Mapping[str, object]) -> int:
+        """Add a job: a value for each column. Returns its number here."""
+        return self.jobs.add((tuple(map(values.__getitem__, _JOB_COLUMNS)),))
+
     def lay(
         self,
-        number: int,
         rows: Sequence[OptionRow],
         kinds: Mapping[str, int],
         families: Mapping[str, str] | None = None,
         alike: int = 0,
-    ) -> None:
-        """Append the options of job `number`, whose row in `jobs` exists. `kinds` numbers the accelerators, `families`
-        names the family of each. Jobs with the same number `alike`, not 0, differ in what limits them and nothing else.
+    ) -> dict[str, object]:
+        """Append the options of a job, and return where they are: values of its columns. `kinds` numbers the
+        accelerators, `families` names the family of each. Jobs with the same number `alike`, not 0, differ in what
+        limits them and nothing else.
         """
         block = self._blocks.get(alike)
         if block is None:
@@ -137,34 +164,34 @@ class Columns:
                 self._blocks.clear()
             if alike:
                 self._blocks[alike] = block
-        uses = [pair for row in rows for pair in row.uses]
-        past = self.uses.append(row=[row for row, _ in uses], amount=[amount for _, amount in uses])
-        counts = [len(row.uses) for row in rows]
-        firsts = list(accumulate(counts, initial=past))[:-1]
-        first = self.options.append(**block, use_first=firsts, use_count=counts)
-        self.job("first")[number] = first
-        self.job("count")[number] = len(rows)
-        self.job("current")[number] = NONE
+        past = self.uses.size
+        laid = []
+        for row, values in zip(rows, block, strict=True):
+            laid.append((*values, past, len(row.uses)))
+            past += len(row.uses)
+        for row in rows:
+            self.uses.add(row.uses)
+        return {"first": self.options.add(laid), "count": len(rows), "current": NONE}
 
     def _block(
         self, rows: Sequence[OptionRow], kinds: Mapping[str, int], families: Mapping[str, str]
-    ) -> dict[str, NDArray[Any]]:
-        """Columns of the options that do not depend on who asks."""
-        mixes = [tuple(chosen.accelerator for chosen in row.option.chosen) for row in rows]
-        kin = [tuple(families.get(name, name) for name in mix) for mix in mixes]
-        first_roles = [row.option.chosen[0] for row in rows]
-        values: dict[str, list[Any]] = {
-            "rate": [row.option.rate.value for row in rows],
-            "rank": [row.option.rank for row in rows],
-            "kind": [kinds[chosen.accelerator] for chosen in first_roles],
-            "devices": [chosen.count for chosen in first_roles],
-            "after_us": [row.option.after_wait_us for row in rows],
-            "absolute": [row.option.rate.absolute for row in rows],
-            "mix": [self._mixes.setdefault(mix, len(self._mixes)) for mix in mixes],
-            "family": [self._mixes.setdefault(names, len(self._mixes)) for names in kin],
-            "allowed": [True] * len(rows),
-        }
-        return {name: np.array(column, dtype=_OPTION_COLUMNS[name]) for name, column in values.items()}
+    ) -> list[tuple[object, ...]]:
+        """Columns of the options that do not depend on who asks: all but the last two, in their order."""
+        found: list[tuple[object, ...]] = []
+        for row in rows:
+            option, first_role = row.option, row.option.chosen[0]
+            mix = tuple(chosen.accelerator for chosen in option.chosen)
+            kin = tuple(families.get(name, name) for name in mix)
+            found.append(
+                (
+                    option.rate.value, option.rank, kinds[first_role.accelerator], first_role.count,
+                    option.after_wait_us, option.rate.absolute, self._mix(mix), self._mix(kin), True,
+                )
+            )  # fmt: skip
+        return found
+
+    def _mix(self, names: tuple[str, ...]) -> int:
+        return self._mixes.setdefault(names, len(self._mixes))
 
     def bury(self, number: int) -> None:
         """The job has ended: its options count as dead."""

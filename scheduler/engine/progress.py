@@ -35,8 +35,7 @@ def standing_of(job: JobRecord, tenant: int) -> dict[str, list[object]]:
 
 def note_progress(columns: Columns, job: JobRecord) -> None:
     """Bring up to date what an event may have changed."""
-    for name, value in _changing(job).items():
-        columns.job(name)[job.number] = value
+    columns.put(job.number, _changing(job))
     counted = columns.job("counted")
     for attempt in job.attempts[int(counted[job.number]) :]:  # jobs that move often have many, and few are new
         if attempt.ended_us is not None:

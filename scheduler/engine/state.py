@@ -215,29 +215,31 @@ class State:
 
     def _add_columns(self, job: JobRecord) -> None:
         spec = job.spec
-        self.columns.jobs.append(
-            state=[STATES.index(job.state)],
-            job_class=[CLASSES.index(spec.job_class)],
-            priority=[job.priority],
-            submitted_us=[job.submitted_us],
-            not_before_us=[job.not_before_us],
-            started_us=[FOREVER_US],
-            owner=[self._owners.setdefault((spec.tenant, job.actor.user), len(self._owners))],
-            gated=[bool(job.after) or (spec.array is not None and spec.array.max_running > 0)],
-            elastic=[any(role.resources.elastic for role in spec.roles)],
-            first=[0],
-            count=[0],
-            current=[NONE],
-            reason=[key_of(job.reason)],
-            **standing_of(job, self.tenant_of(job)),
-        )
+        tenant = self.tenant_of(job)
+        values: dict[str, object] = {
+            "state": STATES.index(job.state),
+            "job_class": CLASSES.index(spec.job_class),
+            "priority": job.priority,
+            "submitted_us": job.submitted_us,
+            "not_before_us": job.not_before_us,
+            "started_us": FOREVER_US,
+            "owner": self._owners.setdefault((spec.tenant, job.actor.user), len(self._owners)),
+            "gated": bool(job.after) or (spec.array is not None and spec.array.max_running > 0),
+            "elastic": any(role.resources.elastic for role in spec.roles),
+            "first": 0,
+            "count": 0,
+            "current": NONE,
+            "reason": key_of(job.reason),
+        }
+        values.update((name, value) for name, (value,) in standing_of(job, tenant).items())
         if not job.terminal:
-            rows = self.rows.of_job(spec, self.tenant_of(job), job.actor.user)
+            rows = self.rows.of_job(spec, tenant, job.actor.user)
             self.rows_of[job.number] = rows
-            self._lay(job.number, rows)
+            values.update(self._lay(rows))
+        self.columns.enter(values)
 
-    def _lay(self, number: int, rows: JobRows) -> None:
-        self.columns.lay(number, rows.rows, self.fleet.accelerator_index, self._families, rows.alike)
+    def _lay(self, rows: JobRows) -> dict[str, object]:
+        return self.columns.lay(rows.rows, self.fleet.accelerator_index, self._families, rows.alike)
 
     def mark_moves(self, job: JobRecord) -> None:
         """Close the options to which the job's progress cannot be taken; kept from one attempt to the next."""
@@ -260,8 +262,8 @@ class State:
         self.columns = Columns()
         self.columns.jobs = jobs
         for number, rows in self.rows_of.items():
-            self._lay(number, rows)
-            self.columns.job("current")[number] = held.get(number, NONE)
+            place = self._lay(rows)
+            self.columns.put(number, {**place, "current": held.get(number, NONE)})
             self.mark_moves(self.jobs[number])
 
     def watch_budgets(self, ends_us: int) -> None:
@@ -298,15 +300,23 @@ class State:
 
     def touch(self, job: JobRecord, now_us: int) -> None:
         """Bring the columns and the alarm of a changed job up to date."""
-        columns = self.columns
-        columns.job("state")[job.number] = STATES.index(job.state)
-        columns.job("priority")[job.number] = job.priority
-        columns.job("not_before_us")[job.number] = job.not_before_us
-        columns.job("reason")[job.number] = key_of(job.reason)
         attempt = job.attempt
         started_us = attempt.started_us if attempt is not None else None
-        columns.job("started_us")[job.number] = FOREVER_US if started_us is None else started_us
-        note_progress(columns, job)
+        self.columns.put(
+            job.number,
+            {
+                "state": STATES.index(job.state),
+                "priority": job.priority,
+                "not_before_us": job.not_before_us,
+                "reason": key_of(job.reason),
+                "started_us": FOREVER_US if started_us is None else started_us,
+            },
+        )
+        note_progress(self.columns, job)
+        self.watch(job, now_us)
+
+    def watch(self, job: JobRecord, now_us: int) -> None:
+        """Set the job's alarm to what is due next."""
         rows = self.rows_of.get(job.number)
         due_us = FOREVER_US if rows is None else next_alarm(job, rows, self.config.policy, now_us)
         self.set_alarm(job.number, due_us)

@@ -131,7 +131,7 @@ def _submitted(state: State, event: JobSubmitted, time_us: int) -> Commands:
         waiting_since_us=time_us,
     )
     state.enter(job)
-    state.touch(job, time_us)
+    state.watch(job, time_us)
     return ()
 
 
