@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from scheduler.cli.humanise import devices, when
 from scheduler.model.reasons import FOR_EVER, Reason, ReasonCode
-from scheduler.model.units import US_PER_S
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY
+from scheduler.model.units import US_PER_S, WHOLE_DEVICE
 
 __all__ = ["is_for_ever", "reason_of", "sentence", "SENTENCES", "short"]
 
@@ -24,9 +25,32 @@ def _most(r: Reason) -> str:
 
 
 def _until(r: Reason) -> str:
-    if not r.until_us:
-        return ""
-    return f" until {when(datetime.fromtimestamp(r.until_us / US_PER_S, UTC).isoformat())}"
+    return f" until {_at(r)}" if r.until_us else ""
+
+
+def _at(r: Reason) -> str:
+    return when(datetime.fromtimestamp(r.until_us / US_PER_S, UTC).isoformat()) if r.until_us else ""
+
+
+def _limit(r: Reason, count: int) -> str:
+    """An amount of what the limit counts, which need not be the accelerator."""
+    if r.resource == COMPUTE_UNITS:
+        return f"{count / WHOLE_DEVICE:g} compute units"
+    return f"{count} {_kind(r)}" if r.resource else devices(count, r.accelerator)
+
+
+def _spent(r: Reason, used: int) -> str:
+    """Of a budget: money, or hours of devices or compute units."""
+    if r.resource == MONEY:
+        return f"{used / 100:,.2f} CNY"
+    hours = "compute-unit-hours" if r.resource == COMPUTE_UNITS else f"hours on {_kind(r)}"
+    return f"{used / WHOLE_DEVICE:,.6g} {hours}"
+
+
+def _kind(r: Reason) -> str:
+    """The devices that a limit counts: `h200`, `h20`, `imported devices`."""
+    kind, _, name = r.resource.partition(":")
+    return f"{name} devices" if kind == "track" else name or kind or r.accelerator or "devices"
 
 
 def _by(r: Reason) -> str:
@@ -88,8 +112,8 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         "`dualtrack quota` lists."
     ),
     _C.EXCEEDS_QUOTA: lambda r: (
-        f"It asks for {_what(r, r.need)} and the whole quota of the tenant{_by(r)} is {r.have}; ask for at most "
-        f"{r.have}, or for more quota."
+        f"It asks for {_limit(r, r.need)} and the whole quota of the tenant{_by(r)} is {_limit(r, r.have)}; ask for "
+        "at most that, or for more quota."
     ),
     _C.USER_LIMIT_EXCEEDED: lambda r: (
         f"It asks for {devices(r.need)} and one user{_by(r)} may hold {r.have}; ask for at most {r.have}."
@@ -119,13 +143,15 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.BACKOFF: lambda r: f"Its last attempt failed and it waits{_until(r)} before the next one.",
     _C.AFTER_WAIT: lambda r: f"This option{_on(r)} stays closed by its after_wait{_until(r)}.",
     _C.QUOTA_IN_USE: lambda r: (
-        f"It needs {_what(r, r.need)} and {r.have} of the tenant's quota{_by(r)} is free; it starts as jobs end."
+        f"It needs {_limit(r, r.need)} and {_limit(r, r.have)} of the tenant's quota{_by(r)} is free; it starts as "
+        "jobs end."
     ),
     _C.USER_LIMIT_IN_USE: lambda r: (
         f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
     ),
     _C.MONEY_BUDGET: lambda r: (
-        f"The tenant's budget{_by(r)} for this period is spent{_on(r)}; it starts with the next period{_until(r)}."
+        f"The tenant{_by(r)} has used {_spent(r, r.have)} of its budget of {_spent(r, r.need)} for this period; it "
+        f"starts in the next one, which begins {_at(r) or 'later'}."
     ),
     _C.DOMESTIC_SHARE_HOLD: lambda r: (
         f"The rule{_by(r)} holds starts{_on(r)} while idle domestic devices wait for a job that could take them; "
@@ -175,7 +201,11 @@ def short(reason: Mapping[str, Any] | None) -> str:
     if not reason:
         return ""
     parts = [reason["code"], reason.get("accelerator", "")]
-    if reason.get("need"):
+    if reason.get("resource"):
+        parts[1] = reason["resource"]
+    if reason["code"] == ReasonCode.MONEY_BUDGET:
+        parts.append(reason.get("who", ""))
+    elif reason.get("need"):
         parts.append(f"{reason['need']}>{reason.get('have', 0)}")
     elif reason.get("who"):
         parts.append(reason["who"])
@@ -191,6 +221,7 @@ def reason_of(view: Mapping[str, Any]) -> Reason:
         need=view.get("need", 0),
         have=view.get("have", 0),
         who=view.get("who", ""),
+        resource=view.get("resource", ""),
         until_us=round(datetime.fromisoformat(until).timestamp() * US_PER_S) if until else 0,
     )
 

@@ -7,16 +7,14 @@ from scheduler.config.cursor import Cursor, Fields, nearest
 from scheduler.config.limits import MAX_AMOUNT
 from scheduler.config.values import duration, fen, name
 from scheduler.model.accelerators import Catalog, Track
-from scheduler.model.tenants import Quota, Tenant
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, Quota, Tenant
 from scheduler.model.units import WHOLE_DEVICE
 
-__all__ = ["COMPUTE_UNITS", "MONEY", "UNLIMITED_BORROWING", "check_tree", "quotas"]
+__all__ = ["UNLIMITED_BORROWING", "check_tree", "quotas"]
 
 UNLIMITED_BORROWING: Final = MAX_AMOUNT
 """What `borrowing_limit: unlimited` means: as much as others lend."""
 
-COMPUTE_UNITS: Final = "compute_units"
-MONEY: Final = "money"
 LIMITS: Final = ("nominal", "borrowing_limit", "lending_limit", "ceiling")
 PROMISES: Final = ("nominal", "borrowing_limit", "lending_limit")
 MAX_QUOTAS: Final = 256

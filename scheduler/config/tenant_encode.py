@@ -3,9 +3,9 @@
 from typing import Any
 
 from scheduler.config.document import SCHEMA
-from scheduler.config.quotas import COMPUTE_UNITS, MONEY, UNLIMITED_BORROWING
+from scheduler.config.quotas import UNLIMITED_BORROWING
 from scheduler.config.values import format_duration
-from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, JobClass, Quota, Tenant, Tenants
 from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = ["encode_tenants"]

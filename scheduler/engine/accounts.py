@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.allocations import Allocation
 from scheduler.model.events import Configured
-from scheduler.model.tenants import JobClass
+from scheduler.model.tenants import MONEY, JobClass
 from scheduler.quota.budgets import BudgetAccount
 from scheduler.quota.past_use import PastUse
 from scheduler.quota.prices import PriceBook
-from scheduler.quota.tree import MONEY, TenantTree
+from scheduler.quota.tree import TenantTree
 from scheduler.quota.worth import h20_equivalents
 
 __all__ = ["Accounts"]

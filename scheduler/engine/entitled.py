@@ -10,7 +10,7 @@ __all__ = ["refresh_limits"]
 def refresh_limits(state: State, now_us: int) -> None:
     """Nothing is preempted by it: it decides what may start."""
     uses = state.accounts.budgets.used(now_us)
-    spent = {key: use.period_ends_us for key, use in uses.items() if use.spent}
+    spent = {key: use for key, use in uses.items() if use.spent}
     state.ledger.serve(in_service(state.room, state.tree), spent)
     if uses:
-        state.watch_budgets(min(spent.values(), default=FOREVER_US))
+        state.watch_budgets(min((use.period_ends_us for use in spent.values()), default=FOREVER_US))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.engine.moves import move_reason
 from scheduler.engine.options import OptionRow
+from scheduler.engine.reasons import budget_reason, limited_resource
 from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
 from scheduler.model.allocations import Chosen
@@ -171,16 +172,16 @@ class _Totals:
 
 
 def _limit_reason(shortage: Shortage, accelerator: str) -> Reason:
+    resource = limited_resource(shortage.resource, accelerator)
+    if shortage.budget is not None:
+        return budget_reason(shortage.budget, accelerator, shortage.tenant, resource)
     if shortage.user:
         code = ReasonCode.USER_LIMIT_EXCEEDED if shortage.for_ever else ReasonCode.USER_LIMIT_IN_USE
-    elif shortage.until_us:
-        code = ReasonCode.MONEY_BUDGET
     elif shortage.limit == 0:
         code = ReasonCode.QUOTA_ZERO
     else:
         code = ReasonCode.EXCEEDS_QUOTA if shortage.for_ever else ReasonCode.QUOTA_IN_USE
     who = shortage.user or shortage.tenant
-    until_us = shortage.until_us
     return Reason(
-        code=code, accelerator=accelerator, need=shortage.need, have=shortage.have, who=who, until_us=until_us
+        code=code, accelerator=accelerator, need=shortage.need, have=shortage.have, who=who, resource=resource
     )

@@ -17,6 +17,7 @@ from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
 from scheduler.profiles.options import JobOption, OptionSet, expand
+from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
 __all__ = ["JobRows", "OptionRow", "Rows", "demands_of"]
@@ -252,12 +253,17 @@ class Rows:
         """What a row of limits holds when everything promised is in service and no budget is spent."""
         return self.limit[row - self.capacity_rows]
 
-    def spent_until(self, row: int, spent: Mapping[tuple[int, int], int]) -> int:
-        """When the period ends of the budget that makes the row short, by (tenant, column); 0 for no such budget."""
+    def resource(self, row: int) -> str:
+        """What a row of limits counts: `h200`, `family:h20`, `compute_units`; `devices` of a user."""
+        place = row - self.capacity_rows
+        return self.tree.resources[self._limited[2][place]] if place < len(self._quota_row) else "devices"
+
+    def spent_budget(self, row: int, spent: Mapping[tuple[int, int], BudgetUse]) -> BudgetUse | None:
+        """The budget that makes the row short, by (tenant, column); None for no such budget."""
         place = row - self.capacity_rows
         if not spent or place >= len(self._quota_row) or self._limited[0][place] != len(TIERS) - 1:
-            return 0
-        return spent.get((int(self._limited[1][place]), int(self._limited[2][place])), 0)
+            return None
+        return spent.get((int(self._limited[1][place]), int(self._limited[2][place])))
 
     def nominal(self, quota: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """int64[rows]: `quota`, [tenants, resources] in devices, at rows of nominal quota and in their unit, -1 at all

@@ -1,5 +1,6 @@
 """Why a job got nothing in this cycle: one reason, from what stood in the way of its best option."""
 
+from scheduler.engine.reasons import budget_reason, limited_resource
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.policies import NONE, Choice, Problem
@@ -91,10 +92,11 @@ def _limit_reason(
 ) -> Reason:
     name = snapshot.rows.name(row)
     limit = snapshot.rows.promised(row) if for_ever else int(problem.available[row])
-    until_us = snapshot.rows.spent_until(row, snapshot.ledger.spent)
-    if until_us and not for_ever:
-        code = ReasonCode.MONEY_BUDGET
-    elif ":user:" in name:
+    budget = snapshot.rows.spent_budget(row, snapshot.ledger.spent)
+    resource = limited_resource(snapshot.rows.resource(row), accelerator)
+    if budget is not None and not for_ever:
+        return budget_reason(budget, accelerator, _tenant(name), resource)
+    if ":user:" in name:
         code = ReasonCode.USER_LIMIT_EXCEEDED if for_ever else ReasonCode.USER_LIMIT_IN_USE
     elif for_ever:
         code = ReasonCode.EXCEEDS_QUOTA if limit else ReasonCode.QUOTA_ZERO
@@ -103,7 +105,7 @@ def _limit_reason(
     need = min(amount for o in options for used, amount in _limits(problem, o).items() if used == row)
     unit = snapshot.rows.unit(row)
     need, have = -(-need // unit), limit // unit
-    return Reason(code=code, accelerator=accelerator, need=need, have=have, who=_tenant(name), until_us=until_us)
+    return Reason(code=code, accelerator=accelerator, need=need, have=have, who=_tenant(name), resource=resource)
 
 
 def _tenant(name: str) -> str:

@@ -61,7 +61,11 @@ FOR_EVER: Final = frozenset(list(ReasonCode)[: list(ReasonCode).index(ReasonCode
 
 
 class Reason(Struct, frozen=True, kw_only=True, gc=False):
-    """`need` and `have` in devices unless the code says otherwise; `until_us` when time alone cures it."""
+    """`need` and `have` in devices, or in the unit of `resource`; `until_us` when time alone cures it.
+
+    Of a budget that is spent `need` is what it holds and `have` what was used of it: thousandths of device- or
+    compute-unit-hours, or fen.
+    """
 
     code: ReasonCode
     accelerator: str = ""
@@ -69,3 +73,4 @@ class Reason(Struct, frozen=True, kw_only=True, gc=False):
     have: int = 0
     who: str = ""  # a tenant, job id or node that the reason names
     until_us: int = 0
+    resource: str = ""  # that a limit counts, where it is not the accelerator: `family:h20`, `compute_units`, `money`

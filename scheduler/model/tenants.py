@@ -1,10 +1,15 @@
 """Who asks: the tree of tenants with its quota. Amounts are devices unless a name says otherwise."""
 
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["JobClass", "Quota", "ROOT", "Shortfall", "Tenant", "Tenants", "UserLimits"]
+__all__ = ["COMPUTE_UNITS", "JobClass", "MONEY", "Quota", "ROOT", "Shortfall", "Tenant", "Tenants", "UserLimits"]
+
+COMPUTE_UNITS: Final = "compute_units"
+MONEY: Final = "money"
+"""Resources that are no devices, with a ceiling and a budget only."""
 
 ROOT = ""
 """The name of the tree's root; `search/ranking` is a child of `search`, which is a child of the root."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
+from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.entitlement import entitlements
 from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 
@@ -29,7 +30,7 @@ class Shortage(Struct, frozen=True):
     limit: int
     user: str = ""
     tier: JobClass = JobClass.STANDARD  # whose limit it is: production's, standard jobs', or the ceiling of all
-    until_us: int = 0  # when the period of a budget that is spent ends
+    budget: BudgetUse | None = None  # that is spent, and so stands in the way until its period ends
 
     @property
     def for_ever(self) -> bool:
@@ -52,7 +53,7 @@ class Ledger:
         self.in_service: Int | None = None
         self.entitled: Int = tree.nominal
         self.limits: Int = tree.limits
-        self.spent: dict[tuple[int, int], int] = {}
+        self.spent: dict[tuple[int, int], BudgetUse] = {}
         self._kept: Int = np.zeros_like(tree.limit)
         self._drawn: Int = np.zeros_like(tree.limit)
         self._count_lending()
@@ -73,9 +74,9 @@ class Ledger:
             copy._drawn = self._drawn.copy()
         return copy
 
-    def serve(self, in_service: Int, spent: Mapping[tuple[int, int], int] | None = None) -> None:
-        """Bring limits up to date: `in_service` devices per resource, and by (tenant, column) when the period ends of
-        each budget that is spent: until then nothing starts below it."""
+    def serve(self, in_service: Int, spent: Mapping[tuple[int, int], BudgetUse] | None = None) -> None:
+        """Bring limits up to date: `in_service` devices per resource, and by (tenant, column) each budget that is
+        spent: until its period ends nothing starts below it."""
         if self.in_service is None or not np.array_equal(in_service, self.in_service):
             self.in_service = in_service.copy()
             self.entitled = entitlements(self.tree, in_service)
@@ -117,9 +118,9 @@ class Ledger:
                 tier = first + int(left.argmin())
                 if amount > left[tier - first]:
                     have, limit = int(left[tier - first]), int(tree.limits[tier, level, column])
-                    until_us = self.spent.get((level, column), 0) if tier == len(TIERS) - 1 else 0
+                    budget = self.spent.get((level, column)) if tier == len(TIERS) - 1 else None
                     shown = self._shown(column, amount, have, limit)
-                    found.append(Shortage(tree.names[level], *shown, tier=TIERS[tier], until_us=until_us))
+                    found.append(Shortage(tree.names[level], *shown, tier=TIERS[tier], budget=budget))
         if first <= STANDARD and not tree.lends_all and not found:
             found += [s for column, amount in uses if (s := self._kept_from(tenant, column, amount)) is not None]
         devices = sum(part.amount for part in chosen)

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 from scheduler.model.accelerators import Catalog, Track
 from scheduler.model.allocations import Chosen
-from scheduler.model.tenants import ROOT, JobClass, Quota, Shortfall, Tenants
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, ROOT, JobClass, Quota, Shortfall, Tenants
 from scheduler.model.units import WHOLE_DEVICE
 
 __all__ = [
-    "COMPUTE_UNITS", "MONEY", "MOST_DEVICES", "TIERS", "TenantTree", "UNLIMITED", "family_resource", "tier_of",
-    "track_resource",
+    "MOST_DEVICES", "TIERS", "TenantTree", "UNLIMITED", "family_resource", "tier_of", "track_resource",
 ]  # fmt: skip
 
 UNLIMITED = 2**60
@@ -21,9 +20,6 @@ UNLIMITED = 2**60
 
 MOST_DEVICES: Final = 10**9
 """A quota of more devices than any fleet has means no more than this, so that sums over a tree stay within int64."""
-
-COMPUTE_UNITS = "compute_units"
-MONEY = "money"
 
 TIERS: Final = tuple(JobClass)
 """A row of tier k counts the jobs of the classes up to the k-th: production; with standard; with opportunistic too."""

@@ -10,7 +10,7 @@ from scheduler.engine.state import State
 from scheduler.model.accelerators import Track
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState
-from scheduler.quota.tree import COMPUTE_UNITS, MONEY
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY
 from scheduler.service.metrics import Gauges, count_jobs
 
 __all__ = ["device_counts", "domestic_share", "fleet_view", "gauges"]

@@ -7,12 +7,12 @@ from scheduler.engine.entitled import refresh_limits
 from scheduler.engine.state import State
 from scheduler.engine.usage import account
 from scheduler.model.lifecycle import JobState
-from scheduler.model.tenants import JobClass, Quota
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, JobClass, Quota
 from scheduler.quota import UNLIMITED
 from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.entitlement import proportional
 from scheduler.quota.past_use import borrow_order
-from scheduler.quota.tree import COMPUTE_UNITS, MONEY, MOST_DEVICES, tier_of
+from scheduler.quota.tree import MOST_DEVICES, tier_of
 from scheduler.service.feed import iso
 
 __all__ = ["tenants_view", "usage_view"]

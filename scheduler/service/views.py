@@ -51,7 +51,7 @@ def reason_view(reason: Reason | None) -> View | None:
     if reason is None:
         return None
     view: View = {"code": str(reason.code)}
-    for name in ("accelerator", "who"):
+    for name in ("accelerator", "who", "resource"):
         if getattr(reason, name):
             view[name] = getattr(reason, name)
     if reason.need or reason.have:

@@ -3,12 +3,15 @@
 import msgspec
 import pytest
 
+from scheduler.cli.sentences import sentence
+from scheduler.engine import JobRecord
 from scheduler.engine.explain import explain
 from scheduler.errors import DeniedError
 from scheduler.model.cluster import NodeState
 from scheduler.model.jobs import Checkpoint
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.reasons import ReasonCode
+from scheduler.model.rules import Price, Rules
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
 from tests.support.harness import Table
@@ -166,24 +169,61 @@ def test_a_tenants_time_limit_holds_for_jobs_that_ask_for_more_or_for_none():
         assert found.time_limit_us == seconds * S
 
 
-def test_a_spent_budget_starts_nothing_until_its_next_period():
-    hour = 3600 * S
-    limits = Quota(resource="h200", budget=4000, budget_period_us=24 * hour)
-    at = table(red=limits)
-    work = at.submit(job("a", *H200))
-    at.run_all(work)
+HOUR = 3600 * S
+
+
+def spent(resource: str, budget: int, prices: tuple[Price, ...] = ()) -> tuple[Table, JobRecord]:
+    """A day's budget that four h200 used up in the first hour; the job that waits for it asks for one."""
+    at = Table(configured(cluster([pool("h200", 2, 4)])))
+    limits = Quota(resource=resource, budget=budget, budget_period_us=24 * HOUR)
+    tree = Tenants(tenants=(Tenant(name="red", quotas=(limits,)), Tenant(name="red/vision"), Tenant(name="blue")))
+    at.tell(msgspec.structs.replace(at.config, tenants=tree, rules=Rules(prices=prices)))
+    first = at.submit(job("a", *H200))
+    at.run_all(first)
     at.later(3600)
-    at.end(work)
-    held = at.submit(job("b", *options(h200=1)))
+    at.end(first)
+    held = at.submit(job("b", *options(h200=1), tenant="red/vision"))
     assert at.starts() == []
+    return at, held
+
+
+@pytest.mark.parametrize(
+    ("resource", "budget", "used", "says"),
+    [
+        ("h200", 4000, 4000, "has used 4 hours on h200 of its budget of 4 hours on h200 for this period"),
+        ("family:h200", 3500, 4000, "has used 4 hours on h200 of its budget of 3.5 hours on h200"),
+        ("track:imported", 4000, 4000, "has used 4 hours on imported devices of its budget"),
+        ("compute_units", 24_000, 24_000, "has used 24 compute-unit-hours of its budget of 24 compute-unit-hours"),
+        ("money", 4000, 4052, "has used 40.52 CNY of its budget of 40.00 CNY for this period"),
+    ],
+)
+def test_a_spent_budget_says_of_what_how_much_and_until_when(resource, budget, used, says):
+    at, held = spent(resource, budget, (Price(of="h200", fen_per_device_hour=1013),))
+    ((told,),) = (option.reasons for option in explain(at.state, held.number, at.now_us))
+    assert held.reason == told
+    assert (told.code, told.who, told.until_us) == (ReasonCode.MONEY_BUDGET, "red", 24 * HOUR)
+    assert (told.need, told.have) == (budget, used)
+    assert says in sentence(told)
+
+
+def test_a_spent_budget_starts_nothing_until_its_next_period():
+    at, _ = spent("money", 4000, (Price(of="h200", fen_per_device_hour=1000),))
+    other = at.submit(job("c", tenant="blue"))
+    assert at.starts() == ["c"], "the budget of another is not spent"
     assert at.plan is not None
-    assert at.plan.wake_us == 24 * hour
-    assert held.reason is not None
-    assert (held.reason.code, held.reason.until_us) == (ReasonCode.MONEY_BUDGET, 24 * hour)
-    (report,) = explain(at.state, held.number, at.now_us)
-    assert report.reasons[0].code is ReasonCode.MONEY_BUDGET
+    assert at.plan.wake_us == 24 * HOUR
+    at.run_all(other)
     at.later(23 * 3600)
     assert at.starts() == ["b"]
+
+
+def test_what_runs_goes_on_when_its_budget_is_spent():
+    at = table(red=Quota(resource="h200", budget=1000, budget_period_us=24 * HOUR))
+    work = at.submit(job("a", *H200))
+    at.run_all(work)
+    at.later(7200)
+    assert at.stops() == []
+    assert work.state is JobState.RUNNING
 
 
 def test_who_borrowed_less_lately_borrows_first():

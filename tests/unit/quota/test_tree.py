@@ -6,6 +6,7 @@ import pytest
 from scheduler.model.allocations import Allocation, Chosen, Grant
 from scheduler.model.tenants import JobClass, Quota, Shortfall, Tenant, Tenants
 from scheduler.quota import Ledger, TenantTree
+from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.entitlement import by_rank, entitlements, proportional
 from tests.support.builders import CATALOG
 
@@ -190,8 +191,9 @@ def test_a_spent_budget_stops_starts_until_the_next_period_brings_it_back():
     ledger = ledger_of(red=(quota("h200", budget=1000, budget_period_us=10),))
     assert take(ledger, "red", "h200", 2) == ()
     in_service = np.full(len(ledger.tree.resources), 8, dtype=np.int64)
-    ledger.serve(in_service, {(1, 0): 77})
+    spent = BudgetUse(budget=4000, used=4100, period_ends_us=77)
+    ledger.serve(in_service, {(1, 0): spent})
     (short,) = ledger.shortages(1, "ann", (Chosen("h200", 1),), 1000)
-    assert (short.have, short.for_ever, short.until_us) == (0, False, 77)
+    assert (short.have, short.for_ever, short.budget) == (0, False, spent)
     ledger.serve(in_service)
     assert take(ledger, "red", "h200", 2) == ()
