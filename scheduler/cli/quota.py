@@ -1,5 +1,6 @@
 """The verbs `quota` and `usage`: the tree with what is promised, held, borrowed and lent; its changes; the account."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from scheduler.cli.output import Column, Format, complain, document, say, table
 from scheduler.cli.rows import QUOTAS
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect, watched
 
-__all__ = ["quota", "register", "usage"]
+__all__ = ["quota", "register", "show_effects", "usage"]
 
 APPLY = "apply"
 
@@ -70,8 +71,15 @@ def _apply(file: Path, dry_run: bool, output: Format, server: str | None, home: 
     if output is Format.NAME:
         table(found["tenants"], (), output)
         return
+    show_effects(found, output, applied=not dry_run)
+    if found["stranded"] and not dry_run:
+        complain("stranded jobs that run go on until they end; those that wait never start under this quota")
+
+
+def show_effects(found: Mapping[str, Any], output: Format, *, applied: bool) -> None:
+    """Which tenants change, and the jobs that are, or would be, reclaimed or stranded by it."""
     changes = ", ".join(f"{t['name']} {t['change']}" for t in found["tenants"]) or "nothing changes"
-    say(f"{'in force' if found['applied'] else 'not applied'}: {changes}")
+    say(f"{'in force' if applied else 'not applied'}: {changes}")
     columns = (
         Column("JOB", lambda r: r["name"]),
         Column("ID", lambda r: r["id"]),
@@ -81,10 +89,8 @@ def _apply(file: Path, dry_run: bool, output: Format, server: str | None, home: 
         rows = found[key]
         if rows:
             say()
-            say(f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'} {'would be ' if dry_run else ''}{title}:")
+            say(f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'} {'' if applied else 'would be '}{title}:")
             table(rows, (*columns, Column("STATE", lambda r: r["state"]), _column(last)), output)
-    if found["stranded"] and not dry_run:
-        complain("stranded jobs that run go on until they end; those that wait never start under this quota")
 
 
 def _column(name: str) -> Column:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from scheduler.cli.output import complain, say
+from scheduler.cli.output import Format, complain, say
 from scheduler.cli.selection import HomeOption
 
 if TYPE_CHECKING:
+    from scheduler.service.configuration import Sources
     from scheduler.service.settings import ServiceFile
 
 __all__ = ["down", "register", "up"]
@@ -40,9 +41,13 @@ def up(
     ray_address: Annotated[str, typer.Option(help="HOST:PORT of a Ray that others keep; default: start one")] = "",
     ray_token: Annotated[str, typer.Option(help="File with the token of that Ray")] = "",
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this process")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what other files would change, start nothing")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
-    """Start the service, and return once it accepts work."""
+    """Start the service, and return once it accepts work. Where files differ from what is in force, the jobs that would
+    be reclaimed or stranded are shown first."""
     from scheduler.errors import UsageError
 
     if mode not in MODES:
@@ -56,15 +61,42 @@ def up(
     }  # fmt: skip
     if foreground:
         _serve(given, plain_http, home)
-    else:
+        return
+    _show_changes(given, home, applied=not dry_run)
+    if not dry_run:
         flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
         _detach([*flags, *(["--plain-http"] if plain_http else [])], home)
+
+
+def _sources(given: dict[str, str], place: Path) -> "Sources | None":
+    """The files that are named; None: as last time."""
+    from scheduler.service.configuration import Sources
+    from scheduler.service.settings import JOURNAL_FILE
+
+    parts = {name: given[name] for name in ("tenants", "rules", "policy", "executor")}
+    named = given["cluster"] or ("demo" if any(parts.values()) or not (place / JOURNAL_FILE).exists() else "")
+    return Sources(cluster=named, **parts) if named else None
+
+
+def _show_changes(given: dict[str, str], home: str | None, *, applied: bool) -> None:
+    """What the named files change in a home that has a history; nothing is said where nothing changes."""
+    from scheduler.cli.quota import show_effects
+    from scheduler.service.preview import preview
+    from scheduler.service.settings import home_dir
+
+    place = home_dir(home)
+    sources = _sources(given, place)
+    found = preview(place, given["journal"], sources) if sources is not None else None
+    if found is not None:
+        say(f"{', '.join(found['parts'])} {'change' if applied else 'would change'}")
+        show_effects(found, Format.TABLE, applied=applied)
+    elif not applied:
+        say("nothing changes")
 
 
 def _serve(given: dict[str, str], plain_http: bool, home: str | None) -> None:
     import logging
 
-    from scheduler.service.configuration import Sources
     from scheduler.service.daemon import ServeOptions, serve
     from scheduler.service.modes import RunMode
     from scheduler.service.settings import home_dir
@@ -72,12 +104,10 @@ def _serve(given: dict[str, str], plain_http: bool, home: str | None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     place = home_dir(home)
-    parts = {name: given[name] for name in ("tenants", "rules", "policy", "executor")}
-    named = given["cluster"] or ("demo" if any(parts.values()) or not (place / "journal.db").exists() else "")
     serve(
         ServeOptions(
             home=place,
-            sources=Sources(cluster=named, **parts) if named else None,
+            sources=_sources(given, place),
             mode=RunMode(given["mode"]),
             host=given["host"],
             port=int(given["port"]),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scheduler.config.cursor import Cursor, nearest
 from scheduler.model.accelerators import Accelerator, Catalog, Track
 from scheduler.model.cluster import Cluster, NodeGroup
-from scheduler.model.rules import Eligibility, Lot, Mode, Rules, Use, within
+from scheduler.model.rules import Eligibility, Lot, Mode, Rules, TrancheState, Use, within
 
 __all__ = ["refuse_contradictions"]
 
@@ -28,6 +28,8 @@ def refuse_contradictions(
     groups = cluster.groups() if cluster else ()
     if cluster is not None:
         _check_names(rules, lots, groups)
+        for place, lot in zip(lots, rules.lots, strict=True):
+            _check_against(place, lot, cluster)
         for place, rule in zip(eligibility, rules.eligibility, strict=True):
             if rule.mode is Mode.HOLD and not any(rule.accepts(group) for group in groups):
                 raise place.wrong(f"no node of cluster `{cluster.name}` satisfies it", "correct what it asks of nodes")
@@ -93,6 +95,24 @@ def _check_names(rules: Rules, lots: Sequence[Cursor], groups: Sequence[NodeGrou
         if pool.accelerator != lot.accelerator:
             problem = f"pool `{pool.name}` of this lot holds `{pool.accelerator}`, the lot `{lot.accelerator}`"
             raise dict(place.pairs())["accelerator"].wrong(problem)
+
+
+def _check_against(place: Cursor, lot: Lot, cluster: Cluster) -> None:
+    """What serves stands on nodes, and a licence whose lot they name covers sites that there are: a name that was
+    mistyped in either would close nodes, or count for nothing, without a word."""
+    serving = sum(tranche.count for tranche in lot.tranches if tranche.state is TrancheState.IN_SERVICE)
+    if not any(pool.lot == lot.id for pool in cluster.pools):
+        if serving and lot.use is not Use.FORBIDDEN:
+            problem = f"{serving} of it serve, and no pool of cluster `{cluster.name}` names the lot `{lot.id}`"
+            raise place.wrong(problem, f"give the pool of these nodes `lot: {lot.id}`")
+        return
+    sites = [cell.site for cell in cluster.cells]
+    unknown = [site for site in lot.licence.sites if site not in sites] if lot.licence else []
+    if unknown:
+        listed = dict(dict(place.pairs())["licence"].pairs())["sites"]
+        raise listed.wrong(
+            f"no cell of cluster `{cluster.name}` is at the site `{unknown[0]}`", nearest(unknown[0], sites)
+        )
 
 
 def _domestic_is_impossible(rules: Rules, groups: Sequence[NodeGroup], known: dict[str, Accelerator]) -> str:

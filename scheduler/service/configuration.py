@@ -55,7 +55,7 @@ def configured(sources: Sources) -> Configured:
         catalog=catalog,
         cluster=cluster,
         tenants=_tenants(sources, cluster, catalog),
-        rules=load_rules(file_of("rules", sources.rules), catalog) if sources.rules else Rules(),
+        rules=load_rules(file_of("rules", sources.rules), catalog, cluster) if sources.rules else Rules(),
         policy=_policy(sources, cluster),
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import secrets
@@ -39,15 +40,26 @@ from scheduler.service.metrics import Gauges, Metrics
 from scheduler.service.modes import RunMode
 from scheduler.service.recovery import Recovered, adopted, recover, seen_of
 from scheduler.service.rule_views import rule_gauges
-from scheduler.service.settings import TOKEN_FILE, ServiceFile, forget_service, write_private, write_service
+from scheduler.service.settings import (
+    JOURNAL_FILE,
+    TOKEN_FILE,
+    ServiceFile,
+    forget_service,
+    write_private,
+    write_service,
+)
 from scheduler.service.wiring import Backends, RayCluster
 
-__all__ = ["listening", "new_id", "serve", "ServeOptions", "Service", "user_name"]
+__all__ = ["listening", "new_id", "serve", "ServeOptions", "Service", "spare_collector", "user_name"]
 
 log = logging.getLogger(__name__)
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look like digits
+ID_LENGTH: Final = 12
+
+COLLECT_EVERY: Final = (50_000, 20, 50)
+"""Objects made and not yet freed between two looks for cycles, and looks between two thorough ones."""
 
 
 class ServeOptions(Struct, frozen=True, kw_only=True):
@@ -75,7 +87,7 @@ def serve(options: ServeOptions, ready: Callable[[str], None] = lambda url: None
     wanted = configured(options.sources) if options.sources is not None else None
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(options.host, options.port))
-        journal = stack.enter_context(contextlib.closing(open_journal(options.journal or options.home / "journal.db")))
+        journal = stack.enter_context(contextlib.closing(open_journal(options.journal or options.home / JOURNAL_FILE)))
         found = recover(journal, wanted)
         if wanted is not None and wanted != found.state.config:
             checked(found.state, wanted)
@@ -178,6 +190,7 @@ class Service:
     def run(self, listener: socket.socket, ready: Callable[[str], None]) -> None:
         """Begin, and serve until stopped."""
         self.begin()
+        spare_collector()
         url = self._url(listener)
         self._announce(url)
         # uvicorn's own handling of signals ends the serving; ours follows after it
@@ -260,7 +273,19 @@ class Service:
 
 def new_id() -> str:
     """A random job id: 12 characters that people can read to each other, about 59 bits."""
-    return "".join(secrets.choice(ID_ALPHABET) for _ in range(12))
+    drawn, letters = secrets.randbelow(len(ID_ALPHABET) ** ID_LENGTH), []
+    for _ in range(ID_LENGTH):
+        drawn, letter = divmod(drawn, len(ID_ALPHABET))
+        letters.append(ID_ALPHABET[letter])
+    return "".join(letters)
+
+
+def spare_collector() -> None:
+    """Have Python look for cyclic garbage seldom, and never among what is there already: the state and the records of
+    jobs hold none, and looking through them again and again took a third of an admission."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_EVERY)
 
 
 def user_name() -> str:

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from scheduler.config import decode_tenants, encode_tenants
 from scheduler.engine import intake
 from scheduler.engine.engine import Engine
 from scheduler.engine.image import decode
+from scheduler.engine.options import OptionRow
 from scheduler.engine.state import State
 from scheduler.errors import ForbiddenError
 from scheduler.model.accelerators import Catalog
 from scheduler.model.events import Configured, StopOrdered
 from scheduler.model.lifecycle import JobState
+from scheduler.model.reasons import ReasonCode
 from scheduler.model.tenants import Tenant, Tenants
 from scheduler.service.identity import GRANTS, Identity, Permission, Role, sees
 
@@ -85,15 +85,14 @@ def _parents_first(tenants: list[Tenant]) -> list[Tenant]:
     return sorted(tenants, key=lambda tenant: tenant.name.count("/"))
 
 
-def effects(image: bytes, tenants: Tenants, now_us: int) -> View:
+def effects(image: bytes, wanted: Configured, now_us: int) -> View:
     """What the change would do at once: who would be reclaimed that would not be anyhow, and what would be stranded.
 
-    Stranded are running jobs of which the quota would not admit the like any more, waiting jobs that could never start,
-    and the jobs of tenants that are gone: they run on, and count at the nearest tenant above. Raises ConflictError
-    where the change may not be made.
+    Stranded are running jobs of which quota, rules and cluster would not admit the like any more, waiting jobs that
+    could never start, and the jobs of tenants that are gone: they run on, and count at the nearest tenant above. Each
+    says why: `tenant_gone`, or the code of a reason. Raises ConflictError where the change may not be made.
     """
     before, after = decode(image), decode(image)
-    wanted = msgspec.structs.replace(after.config, tenants=tenants)
     event = intake.configured(after, wanted)
     anyhow = {event.job for event in _stops(before, now_us)}
     Engine(after).fold(event, now_us)
@@ -103,7 +102,11 @@ def effects(image: bytes, tenants: Tenants, now_us: int) -> View:
         for stop in _stops(after, now_us)
         if stop.job not in anyhow and stop.for_job >= 0
     ]
-    return {"reclaimed": reclaimed, "stranded": stranded, "tenants": _differences(before.config.tenants, tenants)}
+    return {
+        "reclaimed": reclaimed,
+        "stranded": stranded,
+        "tenants": _differences(before.config.tenants, wanted.tenants),
+    }
 
 
 def _stops(state: State, now_us: int) -> list[StopOrdered]:
@@ -118,15 +121,26 @@ def _stranded(state: State, wanted: Configured, now_us: int) -> Iterator[View]:
         if job.spec.tenant not in state.tree.index:
             yield {**_job(state, number), "why": "tenant_gone"}
         elif could[number] and not _could_start(state, number):
-            yield {**_job(state, number), "why": "exceeds_quota"}
+            yield {**_job(state, number), "why": _why(state, number)}
 
 
 def _could_start(state: State, number: int) -> bool:
-    """Whether the quota admits what the job holds, or, of a waiting one, any of its options, when nothing else runs."""
-    job = state.jobs[number]
-    held = job.attempt
-    options = [row for row in state.rows_of[number].rows if held is None or row.option.chosen == held.allocation.chosen]
-    return any(state.rows.admits_alone(row) for row in options)
+    """Whether all is admitted that the job holds, or, of a waiting one, any of its options, when nothing else runs."""
+    return any(state.rows.admits_alone(row) for row in _options(state, number))
+
+
+def _options(state: State, number: int) -> list[OptionRow]:
+    held = state.jobs[number].attempt
+    rows = state.rows_of[number].rows
+    return [row for row in rows if held is None or row.option.chosen == held.allocation.chosen]
+
+
+def _why(state: State, number: int) -> str:
+    """The code of the reason that excludes what the job holds or could take; what no rule closes, quota does."""
+    held = state.jobs[number].attempt
+    wanted = [part.accelerator for part in held.allocation.chosen] if held else []
+    excluded = [reason for part, reason in state.rows_of[number].excluded if not held or part.accelerator in wanted]
+    return str(ReasonCode.EXCEEDS_QUOTA if _options(state, number) or not excluded else excluded[0].code)
 
 
 def _job(state: State, number: int) -> View:

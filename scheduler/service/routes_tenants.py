@@ -50,9 +50,9 @@ def change_tenants(desk: TheDesk, identity: Doer, body: Annotated[bytes, Body], 
     now_us = desk.clock.now_us()
     catalog = desk.loop.ask(lambda state: state.config.catalog)
     wanted = decode_tenants(values, "tenants", catalog, part=True)
-    image, old = desk.loop.ask(lambda state: (encode(state), state.config.tenants))
-    merged = divided(old, wanted, identity, catalog)
-    found = {**effects(image, merged, now_us), "applied": not dry_run}
+    image, old = desk.loop.ask(lambda state: (encode(state), state.config))
+    merged = divided(old.tenants, wanted, identity, catalog)
+    found = {**effects(image, msgspec.structs.replace(old, tenants=merged), now_us), "applied": not dry_run}
     for part in ("reclaimed", "stranded"):
         found[part] = [job for job in found[part] if sees(identity, job["tenant"])]
     if dry_run:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from scheduler.errors import ConfigError, UnavailableError
 
 __all__ = [
+    "JOURNAL_FILE",
     "Endpoint",
     "ServiceFile",
     "find_endpoint",
@@ -20,6 +21,7 @@ __all__ = [
     "write_service",
 ]
 
+JOURNAL_FILE = "journal.db"
 SERVICE_FILE = "service.json"
 TOKEN_FILE = "admin.token"  # noqa: S105  the name of a file, not a secret
 

@@ -10,6 +10,7 @@ import httpx
 from msgspec import Struct
 
 from scheduler.journal.store import open_journal
+from scheduler.model.events import Configured
 from scheduler.service.api import build_app
 from scheduler.service.configuration import Sources, configured
 from scheduler.service.daemon import ServeOptions, Service
@@ -65,9 +66,9 @@ def a_job(name: str = "job", accelerator: str = "h200", count: int = 1, **fields
 
 @contextlib.contextmanager
 def embedded(
-    home: Path, *, mode: RunMode = RunMode.ENFORCE, cluster: str = "demo", rules: str = ""
+    home: Path, *, mode: RunMode = RunMode.ENFORCE, cluster: str = "demo", config: Configured | None = None
 ) -> Iterator[Embedded]:
-    config = configured(Sources(cluster=cluster, rules=rules, executor="fake"))
+    config = config or configured(Sources(cluster=cluster, executor="fake"))
     with contextlib.closing(open_journal(home / "journal.db")) as journal:
         found = recover(journal, config)
         backends = Backends(home, config.cluster, found.clock, RayCluster())

@@ -21,7 +21,7 @@ def test_the_example_rules_fit_the_cluster_that_they_are_written_for(capsys):
 def test_rules_that_a_cluster_beside_them_cannot_satisfy_are_told_with_their_place(capsys):
     assert outcome(shipped("cluster", "demo"), shipped("rules", "example")) == 2
     told = capsys.readouterr()
-    assert "eligibility[0]: no node of cluster `demo` satisfies it" in told.err
+    assert "lots[0]: 1024 of it serve, and no pool of cluster `demo` names the lot `lot-2026-01`" in told.err
     assert "demo.yaml: a valid cluster file" in told.out
 
 

@@ -195,3 +195,25 @@ def test_the_groups_of_a_cluster_hold_every_node_once():
         (1, "a", 2, {}),
         (3, "h", 1, {"zone": "b"}),
     ]
+
+
+def test_against_a_cluster_what_serves_of_a_lot_stands_on_nodes_that_name_it():
+    serves = "tranches: [{count: 8, expected: 2026-12-01T00:00:00Z, state: in_service}]"
+    fleet = a_cluster(pool("h", "h200"))
+    text = refusal(f"lots:\n- {{id: lot-1, accelerator: h200}}\n- {{id: lot-2, accelerator: h200, {serves}}}", fleet)
+    assert text == (
+        "r.yaml:5: lots[1]: 8 of it serve, and no pool of cluster `c` names the lot `lot-2`; "
+        "give the pool of these nodes `lot: lot-2`"
+    )
+    assert read(f"lots: [{{id: lot-1, accelerator: h200, tranches: [{TRANCHE}]}}]", fleet), "it is still to come"
+    assert read(f"lots: [{{id: lot-1, accelerator: h200, use: forbidden, {serves}}}]", fleet), "only modelled"
+    assert read(f"lots: [{{id: lot-2, accelerator: h200, {serves}}}]", a_cluster(pool("h", "h200", lot="lot-2")))
+
+
+def test_against_a_cluster_a_licence_covers_sites_that_there_are():
+    licensed = "lots: [{id: x, accelerator: h200, licence: {ref: y, sites: [north, nort]}}]"
+    text = refusal(licensed, a_cluster(pool("h", "h200", lot="x")))
+    assert text == (
+        "r.yaml:3: lots[0].licence.sites: no cell of cluster `c` is at the site `nort`; did you mean `north`?"
+    )
+    assert read(licensed, a_cluster(pool("h", "h200"))), "no node of this cluster stands under the licence"

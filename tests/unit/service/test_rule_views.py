@@ -3,9 +3,12 @@
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from scheduler.cli.rules import rule_rows
+from scheduler.config import load_rules
+from scheduler.service.configuration import Sources, configured
 from scheduler.service.rule_metrics import RULE_METRIC_NAMES
 from scheduler.service.rule_views import rule_gauges, rules_view
 from tests.support.embedded import embedded
@@ -49,7 +52,10 @@ def service(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     (home / "cluster.yaml").write_text(CLUSTER)
     (home / "rules.yaml").write_text(RULES)
-    with embedded(home, cluster=str(home / "cluster.yaml"), rules=str(home / "rules.yaml")) as found:
+    config = configured(Sources(cluster=str(home / "cluster.yaml"), executor="fake"))
+    # read without the cluster: beside it, the lot that only nodes name would be refused
+    config = msgspec.structs.replace(config, rules=load_rules(home / "rules.yaml", config.catalog))
+    with embedded(home, config=config) as found:
         yield found
 
 
