@@ -4,12 +4,14 @@ Policies choose, placement places; a choice that finds no room is masked and the
 times; then what is still without a place takes any of its options that fits.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.engine.between import Between, lacks, prices_between, prices_whole, since_whole
 from scheduler.engine.deadlines import overdue
 from scheduler.engine.problem import CARRY, Candidates, build, candidates
 from scheduler.engine.reasons import key_of
@@ -37,15 +39,72 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     who = candidates(snapshot, now_us)
     leaving = {stop.job for stop in stops} | set(lost)
     who = _without(who, leaving)
-    numbers = np.sort(np.concatenate((who.running, who.waiting, _returning(snapshot, who))))
-    turn = is_turn(snapshot, now_us)
-    choose = POLICIES[snapshot.config.policy.name] if turn else keep
+    returning = _returning(snapshot, who)
+    numbers = np.sort(np.concatenate((who.running, who.waiting, returning)))
+    between = since_whole(snapshot, who, returning, now_us)
+    found = _settled(snapshot, who, leaving, numbers, between, now_us)
+    lack = found.lack
+    if between is not None:
+        lack += between.lack
+        if lack + between.freed > between.most_lack:
+            between, found = None, _settled(snapshot, who, leaving, numbers, None, now_us)
+            lack = found.lack
+    choice, seating = found.choice, found.seating
+    awaited = {*seating.pending, *seating.moving, *returning.tolist()}
+    carry = with_turn(snapshot, found.problem, choice, awaited, now_us)
+    if between is not None:
+        prices, may_lack, bound = tuple(prices_between(snapshot, lack)), lack + between.freed, between.bound
+    else:
+        prices = (*_prices(snapshot, found.ruled, choice), *prices_whole(snapshot, len(numbers), choice, lack, now_us))
+        may_lack, bound = lack, choice.certificate.bound if choice.certificate else 0.0
+    return Plan(
+        version=snapshot.version,
+        now_us=now_us,
+        stops=tuple(stops) + seating.stops(),
+        starts=tuple(seating.starts),
+        lost=tuple(lost),
+        broken=who.broken,
+        reasons=tuple(_changed(snapshot, _reasons(snapshot, who, found, between, now_us))),
+        prices=(*prices, *((CARRY + name, value) for name, value in sorted(carry.items()))),
+        wake_us=snapshot.next_alarm_us,
+        rounds=found.rounds,
+        whole=between is None,
+        gap=None if choice.certificate is None else may_lack / bound if bound > 0 else 0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What choice and placement agreed on. The value of what is seated may be below the bound by `lack`."""
+
+    problem: Problem
+    ruled: Ruled
+    choice: Choice
+    seating: Seating
+    rounds: int
+    lack: float
+
+
+def _settled(
+    snapshot: Snapshot,
+    who: Candidates,
+    leaving: set[int],
+    numbers: NDArray[np.int64],
+    between: Between | None,
+    now_us: int,
+) -> _Found:
+    """The policy chooses and placement places until they agree: for newcomers alone, or for all `numbers`."""
+    choose = POLICIES[snapshot.config.policy.name] if is_turn(snapshot, now_us) else keep
     masked: set[tuple[int, int]] = set()
     rounds = 0
     while True:
         rounds += 1
-        problem = build(snapshot, who, numbers, masked, now_us)
-        ruled = apply_rules(snapshot, problem, now_us)
+        if between is None:
+            problem = build(snapshot, who, numbers, masked, now_us)
+            ruled = apply_rules(snapshot, problem, now_us)
+        else:
+            problem = between.problem(snapshot, who, masked, now_us)
+            ruled = apply_rules(snapshot, problem, now_us, between.multipliers(snapshot))
         choice = choose(ruled.problem)
         seating = Seating(snapshot, who, leaving, now_us)
         homeless = seating.seat(problem, choice)
@@ -54,20 +113,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         masked |= homeless
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
-    chosen_stops = seating.stops()
-    carry = with_turn(snapshot, problem, choice, seating.pending, now_us)
-    return Plan(
-        version=snapshot.version,
-        now_us=now_us,
-        stops=tuple(stops) + chosen_stops,
-        starts=tuple(seating.starts),
-        lost=tuple(lost),
-        broken=who.broken,
-        reasons=tuple(_changed(snapshot, _reasons(snapshot, who, problem, ruled, choice, seating, now_us))),
-        prices=_prices(snapshot, ruled, choice, carry),
-        wake_us=snapshot.next_alarm_us,
-        rounds=rounds,
-    )
+    return _Found(problem, ruled, choice, seating, rounds, lacks(choice, seating, problem))
 
 
 def _returning(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
@@ -137,21 +183,21 @@ def _notice(snapshot: Snapshot, number: int, longest_us: int) -> int:
     return min(max(2 * save_us, policy.notice_min_us), longest_us)
 
 
-def _prices(
-    snapshot: Snapshot, ruled: Ruled, choice: Choice, carry: Mapping[str, float]
-) -> tuple[tuple[str, float], ...]:
+def _prices(snapshot: Snapshot, ruled: Ruled, choice: Choice) -> tuple[tuple[str, float], ...]:
     """By name: of rows, and the multipliers of rules as `rule:<id>`."""
     rows = ((snapshot.rows.name(row), price) for row, price in sorted(choice.prices.items()) if row < ruled.first_row)
-    carried = ((CARRY + name, value) for name, value in sorted(carry.items()))
-    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices), *carried)
+    return (*rows, *((f"rule:{rule}", price) for rule, price in ruled.prices))
 
 
 def _reasons(
-    snapshot: Snapshot, who: Candidates, problem: Problem, ruled: Ruled, choice: Choice, seating: Seating, now_us: int
+    snapshot: Snapshot, who: Candidates, found: _Found, between: Between | None, now_us: int
 ) -> Iterator[tuple[int, Reason]]:
+    problem, ruled, choice, seating = found.problem, found.ruled, found.choice, found.seating
     yield from who.held_back
     started = {start.job for start in seating.starts}
     unknown = (problem.current == NONE) & ~np.isin(problem.number, who.stopping)
+    if between is not None:
+        unknown &= between.new
     if not is_turn(snapshot, now_us):  # they wait for what they waited for when the policy was asked
         unknown &= snapshot.columns.job("reason")[problem.number] == 0
     if not snapshot.book.any_ended(now_us):

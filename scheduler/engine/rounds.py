@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from scheduler.engine.between import whole_due_us
 from scheduler.engine.problem import CARRY
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.lifecycle import JobState
@@ -38,23 +39,28 @@ def is_turn(snapshot: Snapshot, now_us: int) -> bool:
 
 
 def with_turn(
-    snapshot: Snapshot, problem: Problem, choice: Choice, pending: Iterable[int], now_us: int
+    snapshot: Snapshot, problem: Problem, choice: Choice, awaited: Iterable[int], now_us: int
 ) -> Mapping[str, float]:
-    """What the choice carries over, with the number of the round and the seats of those who could not start yet."""
-    length_us = round_us(snapshot.config.policy)
-    if length_us == 0:
+    """What the choice carries over, with the number of the round and the seats of those `awaited`.
+
+    They were given what is not free yet: others have been told to leave for it, or they leave what they hold
+    themselves. Without a seat the next cycle might change its mind, and somebody would have left for nothing.
+    """
+    if snapshot.config.policy.name in WALKS:
         return choice.carry
-    seats = set(pending)
     kept = {name: value for name, value in choice.carry.items() if not name.startswith(SEAT)}
-    for index in np.flatnonzero(np.isin(problem.number, sorted(seats))).tolist():
-        if problem.current[index] == NONE and choice.option[index] != NONE:
+    for index in np.flatnonzero(np.isin(problem.number, sorted(awaited))).tolist():
+        if choice.option[index] not in (NONE, problem.current[index]):
             kept[f"{SEAT}{problem.number[index]}"] = float(choice.option[index] - problem.ptr[index])
-    return {**kept, TURN: float(now_us // length_us)}
+    length_us = round_us(snapshot.config.policy)
+    return {**kept, TURN: float(now_us // length_us)} if length_us else kept
 
 
 def next_turn_us(snapshot: Snapshot, plan: Plan, now_us: int) -> int:
     """When the next round begins, if then somebody might get what it waits for; else FOREVER_US."""
     length_us = round_us(snapshot.config.policy)
+    if not plan.whole and snapshot.columns.in_state(JobState.WAITING).size > len(plan.starts):
+        return whole_due_us(snapshot)
     if length_us == 0:
         return FOREVER_US
     waiting = len(snapshot.columns.in_state(JobState.WAITING)) - len(plan.starts)

@@ -10,7 +10,9 @@ import numpy as np
 
 from scheduler.policies.assignment import Assignment, solve
 from scheduler.policies.holding import Hold, overdue, reserve, reserved_rows
-from scheduler.policies.problem import NONE, Choice, Flag, Int, Problem, Real
+from scheduler.policies.keeping import held_or_promised
+from scheduler.policies.newcomers import at_prices
+from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real
 from scheduler.policies.worth import job_of, settled
 
 __all__ = ["entries_of", "priced"]
@@ -21,7 +23,17 @@ def priced(problem: Problem, utility: Real, before: Flag | None = None) -> Choic
 
     Jobs where `before`, bool[n], holds form a tier of their own ahead of the others of the same right.
     """
-    return _Pricing(problem, settled(problem, utility)).over(before)
+    utility = settled(problem, utility)
+    if problem.standing is not None:
+        return at_prices(problem, problem.standing, utility, _keys(problem, before))
+    return _Pricing(problem, utility).over(before)
+
+
+def _keys(problem: Problem, before: Flag | None) -> Int:
+    """int64[n]: the tier of each job, the first to be served the smallest."""
+    first = np.zeros(len(problem.number), dtype=np.bool_) if before is None else before
+    key: Int = ((problem.right * 2 + ~problem.service) * 2 + ~overdue(problem)) * 2 + ~first
+    return key
 
 
 class _Pricing:
@@ -30,10 +42,13 @@ class _Pricing:
         self.owner = job_of(problem)
         held = np.zeros(len(utility), dtype=np.bool_)
         held[problem.current[problem.current != NONE]] = True
+        self.kept = held_or_promised(problem)
         self.utility = np.where(problem.open | held, utility, -np.inf)
         self.option = np.where(problem.pinned, problem.current, NONE)
         self.left = problem.available.copy()
         self.prices = np.zeros(len(problem.available))
+        self.tier_prices: dict[int, Real] = {}
+        self.value = self.bound = 0.0
         self.rank = np.zeros(len(problem.number), dtype=np.int64)
         self.warm = np.zeros(len(problem.available))
         for row, price in problem.prices.items():
@@ -45,18 +60,22 @@ class _Pricing:
         problem = self.problem
         free = ~problem.pinned & (np.diff(problem.ptr) > 0)
         late = overdue(problem) & free
-        first = np.zeros(len(free), dtype=np.bool_) if before is None else before
-        key = ((problem.right * 2 + ~problem.service) * 2 + ~late) * 2 + ~first
+        key = _keys(problem, before)
         holds: list[Hold] = []
         for place, jobs in enumerate(_tiers(key, free)):
             self.rank[jobs] = place
-            self._solve(jobs, holds)
+            self._solve(int(key[jobs[0]]), jobs, holds)
             if late[jobs[0]] and len(holds) == 0:
                 waiting = jobs[(self.option[jobs] == NONE) & (problem.current[jobs] == NONE)]
                 holds = reserve(problem, waiting, self.left, self.option)
-        return Choice(self.option, self._order(), self._blocked_by(), self._told(), worth=self.utility)
+        kept = np.zeros(len(self.left), dtype=np.bool_)
+        kept[[hold.row for hold in holds]] = True
+        certificate = Certificate(self.value, self.bound, self.tier_prices, self.left, kept)
+        return Choice(
+            self.option, self._order(), self._blocked_by(), self._told(), worth=self.utility, certificate=certificate
+        )
 
-    def _solve(self, jobs: Int, holds: list[Hold]) -> None:
+    def _solve(self, tier: int, jobs: Int, holds: list[Hold]) -> None:
         problem = self.problem
         ptr, option = _spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
         keep = self.utility[option] > 0
@@ -73,7 +92,7 @@ class _Pricing:
         warm[: len(self.warm)] = self.warm
         place = np.full(len(self.utility) + 1, NONE)
         place[option] = np.arange(len(option))
-        held = problem.current[jobs]
+        held = self.kept[jobs]
         found = solve(
             Assignment(ptr, self.utility[option], use_ptr, use_row, use_amount, available[rows]),
             warm_prices=warm[rows],
@@ -84,6 +103,10 @@ class _Pricing:
         self.option[jobs[chosen]] = option[found.option[chosen]]
         real = rows < len(self.prices)
         self.prices[rows[real]] = np.maximum(found.prices[real], self.prices[rows[real]])
+        self.tier_prices[tier] = np.zeros(len(self.prices))
+        self.tier_prices[tier][rows[real]] = found.prices[real]
+        self.value += found.value
+        self.bound += found.bound
         self._take(jobs[chosen])
 
     def _take(self, jobs: Int) -> None:

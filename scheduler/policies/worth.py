@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.model.jobs import Prefer
 from scheduler.model.units import US_PER_S
+from scheduler.policies.keeping import held_or_promised
 from scheduler.policies.problem import NONE, Int, Problem, Real
 
 __all__ = ["best_of", "job_of", "settled", "speeds", "staying", "within_tenants"]
@@ -57,11 +58,13 @@ def speeds(problem: Problem) -> Real:
 def staying(problem: Problem, utility: Real) -> Real:
     """float64[m]: `utility`, with what a stop would lose added to the option that a job holds: hysteresis.
 
-    What a move costs counts at the speed that the job has, over the horizon within which the move has to pay.
+    What a move costs counts at the speed that the job has, over the horizon within which the move has to pay. What a
+    job was promised, and others leave for it, counts as held: each change of mind would cost somebody a stop.
     """
     found = utility.copy()
-    jobs = np.flatnonzero(problem.current != NONE)
-    held = problem.current[jobs]
+    kept = held_or_promised(problem)
+    jobs = np.flatnonzero(kept != NONE)
+    held = kept[jobs]
     move_s = problem.move_s[jobs]
     longest = np.maximum(problem.settings.horizon_us / US_PER_S, MOVES_PER_HORIZON * move_s)
     horizon_s = np.maximum(LEAST_HORIZON_S, np.minimum(problem.left_s[jobs], longest))
