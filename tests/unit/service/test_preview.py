@@ -13,7 +13,7 @@ HEAD = "schema: dualtrack/v1\nkind: {}\n"
 SMALLER = HEAD.format("tenants") + "tenants: [{name: search, quota: {h200: 2}}, {name: vision}]\n"
 CLOSED = HEAD.format("rules") + "eligibility: [{id: west-only, tenants: [search], sites: [west], mode: hold}]\n"
 MISNAMED = HEAD.format("rules") + (
-    "lots: [{id: lot-1, accelerator: h200, tranches: [{count: 8, expected: 2026-01-01T00:00:00Z, state: in_service}]}]\n"
+    "lots: [{id: lot-1, accelerator: h200, tranches: [{count: 8, expected: 2026-01-01T00:00Z, state: in_service}]}]\n"
 )
 
 
