@@ -8,18 +8,13 @@ iterations, never in time: equal problems give equal solutions.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scheduler.policies.dual import FEW, Relaxed, prices_for
+from scheduler.policies.dual import FEW, prices_for
 from scheduler.policies.exact import polished, repaired
+from scheduler.policies.relaxed import NONE, Int, Real, Relaxed
 from scheduler.policies.rounding import round_at
 
 __all__ = ["Assignment", "NONE", "Solution", "solve"]
-
-NONE = -1
-
-Int = NDArray[np.int64]
-Real = NDArray[np.float64]
 
 POLISHED_JOBS = 1000
 """Up to so many jobs HiGHS proves most of what is left open in some ten milliseconds; beyond, it finds nothing."""

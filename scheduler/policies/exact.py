@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from scheduler.policies.dual import NONE, Int, Real, Relaxed
+from scheduler.policies.relaxed import NONE, Int, Real, Relaxed
 
 __all__ = ["Exact", "exact", "polished", "repaired"]
 

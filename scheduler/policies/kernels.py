@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COMPILED", "costs", "hungriest", "picks", "spend", "spread", "taken", "used"]
+__all__ = ["COMPILED", "costs", "jit", "spend", "spread", "used"]
 
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
@@ -18,7 +18,7 @@ Real = NDArray[np.float64]
 COMPILED = find_spec("numba") is not None
 
 
-def _jit(function: Any) -> Any:
+def jit(function: Any) -> Any:
     if not COMPILED:
         return function
     from numba import njit
@@ -44,59 +44,6 @@ def used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, rows: int, co
         return found
     taken = np.repeat(share, np.diff(use_ptr)) * use_amount
     return np.bincount(use_row, weights=taken, minlength=rows).astype(np.float64)
-
-
-def hungriest(
-    ptr: Int, live: NDArray[np.bool_], uses: tuple[Int, Int, Int], rows: int, compiled: bool = COMPILED
-) -> Int:
-    """int64[r]: what each row would lose if every job took the most of it that any of its live options takes."""
-    use_ptr, use_row, use_amount = uses
-    total = np.zeros(rows, dtype=np.int64)
-    if compiled:
-        scratch = np.zeros((2, rows), dtype=np.int64)
-        _hungriest(ptr, live, use_ptr, use_row, use_amount, scratch, total)
-        return total
-    inside = np.repeat(live, np.diff(use_ptr))
-    owner = np.repeat(np.repeat(np.arange(len(ptr) - 1), np.diff(ptr)), np.diff(use_ptr))
-    cells, place = np.unique(owner[inside] * np.int64(max(rows, 1)) + use_row[inside], return_inverse=True)
-    most = np.zeros(len(cells), dtype=np.int64)
-    np.maximum.at(most, place, use_amount[inside])
-    np.add.at(total, cells % max(rows, 1), most)
-    return total
-
-
-def picks(
-    ptr: Int, utility: Real, uses: tuple[Int, Int, Int], prices: Real, compiled: bool = COMPILED
-) -> tuple[Real, Int]:
-    """The greatest utility less cost of each job, at least 0, and the first option that reaches it (-1: none does)."""
-    use_ptr, use_row, use_amount = uses
-    if compiled:
-        gain, option = np.zeros(len(ptr) - 1), np.full(len(ptr) - 1, -1, dtype=np.int64)
-        _picks(ptr, utility, use_ptr, use_row, use_amount, prices, gain, option)
-        return gain, option
-    reduced = utility - costs(use_ptr, use_row, use_amount, prices, compiled=False)
-    gain, option = np.zeros(len(ptr) - 1), np.full(len(ptr) - 1, -1, dtype=np.int64)
-    some = np.flatnonzero(np.diff(ptr))
-    if len(some):
-        gain[some] = np.maximum(np.maximum.reduceat(reduced, ptr[some]), 0.0)
-    owner = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
-    reaches = np.flatnonzero((reduced >= gain[owner]) & (reduced > 0))[::-1]
-    option[owner[reaches]] = reaches
-    return gain, option
-
-
-def taken(uses: tuple[Int, Int, Int], option: Int, rows: int, compiled: bool = COMPILED) -> Int:
-    """int64[r]: what the options int64[n] (-1 for none) take together of each row."""
-    use_ptr, use_row, use_amount = uses
-    found = np.zeros(rows, dtype=np.int64)
-    if compiled:
-        _taken(use_ptr, use_row, use_amount, option, found)
-        return found
-    chosen = np.zeros(len(use_ptr) - 1, dtype=np.bool_)
-    chosen[option[option >= 0]] = True
-    inside = np.repeat(chosen, np.diff(use_ptr))
-    np.add.at(found, use_row[inside], use_amount[inside])
-    return found
 
 
 def spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, compiled: bool = COMPILED) -> tuple[Real, ...]:
@@ -157,7 +104,7 @@ def _hull(ptr: Int, speed: Real, cost: Real, demand: Real) -> tuple[Int, Int, Re
     return low, high, part, spent, slope
 
 
-@_jit
+@jit
 def _costs(use_ptr: Int, use_row: Int, use_amount: Int, prices: Real, found: Real) -> None:
     for o in range(len(found)):
         total = 0.0
@@ -166,48 +113,7 @@ def _costs(use_ptr: Int, use_row: Int, use_amount: Int, prices: Real, found: Rea
         found[o] = total
 
 
-@_jit
-def _picks(
-    ptr: Int, utility: Real, use_ptr: Int, use_row: Int, use_amount: Int, prices: Real, gain: Real, option: Int
-) -> None:
-    for i in range(len(gain)):
-        for o in range(ptr[i], ptr[i + 1]):
-            if utility[o] == -np.inf:
-                continue
-            cost = 0.0
-            for u in range(use_ptr[o], use_ptr[o + 1]):
-                cost += prices[use_row[u]] * use_amount[u]
-            if utility[o] - cost > gain[i]:
-                gain[i], option[i] = utility[o] - cost, o
-
-
-@_jit
-def _hungriest(
-    ptr: Int, live: NDArray[np.bool_], use_ptr: Int, use_row: Int, use_amount: Int, scratch: Int, total: Int
-) -> None:
-    seen, most = scratch[0], scratch[1]  # job that was there last, counted from 1, and the most that it takes
-    for i in range(len(ptr) - 1):
-        for o in range(ptr[i], ptr[i + 1]):
-            if not live[o]:
-                continue
-            for u in range(use_ptr[o], use_ptr[o + 1]):
-                row, amount = use_row[u], use_amount[u]
-                if seen[row] != i + 1:
-                    seen[row], most[row] = i + 1, 0
-                if amount > most[row]:
-                    total[row] += amount - most[row]
-                    most[row] = amount
-
-
-@_jit
-def _taken(use_ptr: Int, use_row: Int, use_amount: Int, option: Int, found: Int) -> None:
-    for o in option:
-        if o >= 0:
-            for u in range(use_ptr[o], use_ptr[o + 1]):
-                found[use_row[u]] += use_amount[u]
-
-
-@_jit
+@jit
 def _used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, found: Real) -> None:
     for o in range(len(share)):
         if share[o] > 0:
@@ -215,7 +121,7 @@ def _used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, found: Real)
                 found[use_row[u]] += share[o] * use_amount[u]
 
 
-@_jit
+@jit
 def _ahead(first: int, last: int, speed: Real, cost: Real, at_rate: float, at_cost: float) -> int:
     """The next point of the hull, -1 where there is none."""
     best, least = -1, np.inf
@@ -227,7 +133,7 @@ def _ahead(first: int, last: int, speed: Real, cost: Real, at_rate: float, at_co
     return best
 
 
-@_jit
+@jit
 def _spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, slope: Real, sums: Real) -> None:
     for i in range(len(demand)):
         at_rate, at_cost, rise = 0.0, 0.0, 0.0
@@ -245,7 +151,7 @@ def _spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, slope:
         sums[1] += rise * growth[i]
 
 
-@_jit
+@jit
 def _spread(ptr: Int, speed: Real, cost: Real, demand: Real, share: Real) -> None:
     for i in range(len(demand)):
         at, at_rate, at_cost = -1, 0.0, 0.0

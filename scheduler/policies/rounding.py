@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scheduler.policies.dual import NONE, Int, Real, Relaxed
+from scheduler.policies.relaxed import NONE, Int, Real, Relaxed
 
 __all__ = ["round_at"]
 

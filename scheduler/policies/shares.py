@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.policies.kernels import COMPILED, picks
+from scheduler.policies.answers import picks
+from scheduler.policies.kernels import COMPILED
 from scheduler.policies.shares_level import Asked, Finished, Level, Linear, Master, Rows, highest
 
 __all__ = ["ShareSolution", "Shares", "finish_time_fairness", "makespan", "max_min", "max_total"]

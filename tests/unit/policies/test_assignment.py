@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from scheduler.policies import rounding
 from scheduler.policies.assignment import NONE, Assignment, Solution, solve
-from scheduler.policies.dual import Relaxed
 from scheduler.policies.exact import exact
+from scheduler.policies.relaxed import Relaxed
 
 Job = list[tuple[float, dict[int, int]]]
 """Options of a job: utility, and the amount of each row."""
@@ -144,7 +144,7 @@ def test_a_thousand_quota_rows_are_priced_without_being_overdrawn(alike: bool) -
     given_problem = problem(jobs, available)
     solution = solve(given_problem, polish=False)
     assert all(u <= a for u, a in zip(usage(jobs, given_problem, solution), available, strict=True))
-    assert 0 <= solution.gap < (0.15 if alike else 0.001)
+    assert 0 <= solution.gap < (0.02 if alike else 0.001)
 
 
 def test_without_competition_every_job_has_its_best_option_and_nothing_has_a_price() -> None:
@@ -168,7 +168,7 @@ def test_compiled_and_plain_loops_give_the_same_assignment(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("rows", [3, 12])
-def test_thousands_of_jobs_begin_with_a_sample_and_end_near_the_bound(rows: int) -> None:
+def test_thousands_of_jobs_end_near_the_bound(rows: int) -> None:
     jobs, available = crowd(4500, 4, rows, seed=6)
     given_problem = problem(jobs, [a * 2 // rows for a in available])
     solution = solve(given_problem)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.policies.answers import hungriest, picks, taken
 from scheduler.policies.exact_shares import lp_level
-from scheduler.policies.kernels import costs, hungriest, picks, spend, spread, taken, used
+from scheduler.policies.kernels import costs, spend, spread, used
 from scheduler.policies.shares import Shares, finish_time_fairness, makespan, max_min, max_total
 from tests.support.share_problems import drawn_shares, fastest, loads, throughput
 
