@@ -10,7 +10,7 @@ __all__ = ["Policy"]
 class Policy(Struct, frozen=True, kw_only=True):
     """Defaults suit a production fleet; demos and tests shorten the times."""
 
-    name: str = "priority"
+    name: str = "balanced"
     placement: str = "best-fit"
     preemption: bool = True
     min_run_us: int = 1_800 * US_PER_S  # a running attempt is not preempted or resized before
