@@ -19,6 +19,7 @@ from scheduler.engine.rounds import is_turn, with_turn
 from scheduler.engine.ruled import Ruled, apply_rules
 from scheduler.engine.seating import Seating
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.sparing import without_needless_moves
 from scheduler.engine.standing import reasons_stand
 from scheduler.engine.waiting import reason_for
 from scheduler.model.cluster import NodeState
@@ -105,7 +106,7 @@ def _settled(
         else:
             problem = between.problem(snapshot, who, masked, now_us)
             ruled = apply_rules(snapshot, problem, now_us, between.multipliers(snapshot))
-        choice = choose(ruled.problem)
+        choice = without_needless_moves(snapshot, problem, choose(ruled.problem))
         seating = Seating(snapshot, who, leaving, now_us)
         homeless = seating.seat(problem, choice)
         if not homeless or rounds == MAX_ROUNDS:

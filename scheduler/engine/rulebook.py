@@ -45,6 +45,7 @@ class RuleBook:
         self._units = {a.name: a.compute_units for a in config.catalog}
         pools = [pool.track or self._tracks[pool.accelerator] for pool in fleet.pools]
         self.imported = np.array([track is Track.IMPORTED for track in pools], dtype=np.bool_)[fleet.pool]
+        self._shelves = self._by_shelf()
         ends = {lot.licence.valid_until_us for lot in self.rules.lots if lot.licence is not None}
         self._ends = sorted(end for end in ends if end is not None)
         self._work_left: NDArray[np.float64] = np.zeros(0)
@@ -128,7 +129,11 @@ class RuleBook:
     # what is used
 
     def shelves(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """bool[shelves]: whether any node on it is imported; int64[shelves]: compute units of its accelerator."""
+        """bool[shelves]: whether any node on it is imported; int64[shelves]: compute units of its accelerator. Shared:
+        nobody may change them."""
+        return self._shelves
+
+    def _by_shelf(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         foreign = np.zeros(self.fleet.shelf_count, dtype=np.bool_)
         foreign[self.fleet.shelf[self.imported]] = True
         units = np.array([self._units[name] for name in self.fleet.accelerators], dtype=np.int64)

@@ -12,6 +12,7 @@ from scheduler.engine.options import OptionRow
 from scheduler.engine.problem import Candidates
 from scheduler.engine.records import JobRecord
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.sparing import elsewhere
 from scheduler.engine.statement import Statement
 from scheduler.engine.transitions import notice_us
 from scheduler.model.allocations import Allocation
@@ -38,6 +39,7 @@ class Seating:
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
         self.moving: set[int] = set()
+        self.deferred: set[int] = set()  # might have had a place, but too many leave already in this cycle
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
         placement, seed = snapshot.config.policy.placement, snapshot.version
         self._strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
@@ -59,9 +61,10 @@ class Seating:
         for index in choice.order[changes[choice.order]].tolist():
             number = int(problem.number[index])
             position = int(choice.option[index] - problem.ptr[index])
-            found = self._place(number, position, leaving.before(int(problem.right[index])))
+            others = elsewhere(self.snapshot, problem, int(index), position)
+            found = self._place(number, position, leaving.before(int(problem.right[index])), others)
             if problem.current[index] == NONE:
-                homeless |= set() if found else {(number, position)}
+                homeless |= set() if found or number in self.deferred else {(number, position)}
             elif not found and not self._spare(number):  # it would have stayed, but its place is taken already
                 self.moving.add(number)
         return homeless
@@ -93,14 +96,20 @@ class Seating:
         found &= (choice.option != NONE) & (choice.option != problem.current)
         return found
 
-    def _place(self, number: int, position: int, leaving: Iterable[int]) -> bool:
-        job = self.snapshot.jobs[number]
-        row = self.snapshot.rows_of[number].rows[position]
+    def _place(self, number: int, position: int, leaving: Iterable[int], others: Iterable[int] = ()) -> bool:
+        """Where the option at `position` fits, else where one of `others` does, else once some `leaving` are gone."""
+        job, rows = self.snapshot.jobs[number], self.snapshot.rows_of[number].rows
+        row = rows[position]
         moment = self.soon.checkpoint()
         allocation = self._fit_soon(job, row)
+        for other in others if allocation is None and job.attempt is None else ():
+            allocation = self._fit_soon(job, rows[other]) if self._is_room_for(rows[other]) else None
+            if allocation is not None:
+                break
         needed: list[int] = []
         for victim in self._in_the_way(row, leaving) if allocation is None else ():
             if self.victims and len(self.victims) + len(self.moving) + len(needed) >= self._budget:
+                self.deferred.add(number)
                 break
             self._release(victim)
             needed.append(victim)
