@@ -15,10 +15,10 @@ def held_or_promised(problem: Problem) -> Int:
     """int64[n]: the option that a job holds, else the one that others leave for it, else NONE."""
     option = problem.current.copy()
     seats = {name: place for name, place in problem.carried.items() if name.startswith(SEAT)}
-    for index in np.flatnonzero(problem.current == NONE).tolist() if seats else ():
-        place = seats.get(f"{SEAT}{problem.number[index]}")
-        if place is not None and problem.ptr[index] + int(place) < problem.ptr[index + 1]:
-            mine = int(problem.ptr[index]) + int(place)
+    numbers = np.array([int(name.removeprefix(SEAT)) for name in seats], dtype=np.int64)
+    for index in np.flatnonzero((problem.current == NONE) & np.isin(problem.number, numbers)).tolist():
+        mine = int(problem.ptr[index]) + int(seats[f"{SEAT}{problem.number[index]}"])
+        if mine < problem.ptr[index + 1]:
             option[index] = mine if problem.open[mine] else NONE
     return option
 

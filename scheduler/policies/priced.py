@@ -12,7 +12,7 @@ from scheduler.policies.assignment import Assignment, solve
 from scheduler.policies.holding import Hold, overdue, reserve, reserved_rows
 from scheduler.policies.keeping import held_or_promised
 from scheduler.policies.newcomers import at_prices
-from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real
+from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real, spans
 from scheduler.policies.worth import job_of, settled
 
 __all__ = ["entries_of", "priced"]
@@ -77,7 +77,7 @@ class _Pricing:
 
     def _solve(self, tier: int, jobs: Int, holds: list[Hold]) -> None:
         problem = self.problem
-        ptr, option = _spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
+        ptr, option = spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
         keep = self.utility[option] > 0
         option = option[keep]
         ptr = np.concatenate(([0], np.cumsum(keep)))[ptr]
@@ -125,7 +125,7 @@ class _Pricing:
         problem = self.problem
         found = np.full(len(self.option), NONE, dtype=np.int64)
         jobs = np.flatnonzero((self.option == NONE) & (np.diff(problem.ptr) > 0))
-        ptr, option = _spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
+        ptr, option = spans(problem.ptr[jobs], np.diff(problem.ptr)[jobs])
         if not len(option):
             return found
         use_ptr, row, amount = entries_of(problem, option)
@@ -136,13 +136,13 @@ class _Pricing:
         best = np.lexsort((option, -net, owner))[ptr[:-1]]
         open_jobs = np.isfinite(net[best])
         entry_first, entry_count = use_ptr[best], np.diff(use_ptr)[best]
-        spans, entry = _spans(entry_first, entry_count)
+        starts, entry = spans(entry_first, entry_count)
         job = np.repeat(np.arange(len(jobs)), entry_count)
         short = amount[entry] > self.left[row[entry]]
         limit = row[entry] >= problem.capacity_rows
         worst = np.lexsort((row[entry], -(self.prices[row[entry]] * amount[entry]), ~(short & limit), ~short, job))
         has = open_jobs & (entry_count > 0)
-        found[jobs[has]] = row[entry][worst[spans[:-1][has]]]
+        found[jobs[has]] = row[entry][worst[starts[:-1][has]]]
         return found
 
     def _told(self) -> dict[int, float]:
@@ -157,11 +157,5 @@ def _tiers(key: Int, free: Flag) -> Iterator[Int]:
 
 def entries_of(problem: Problem, option: Int) -> tuple[Int, Int, Int]:
     """Offsets, rows and amounts of what each of `option` takes, in compressed rows."""
-    ptr, entry = _spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
+    ptr, entry = spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
     return ptr, problem.use_row[entry], problem.use_amount[entry]
-
-
-def _spans(first: Int, count: Int) -> tuple[Int, Int]:
-    """Offsets, and the concatenation of the ranges first[i]:first[i] + count[i]."""
-    ptr = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
-    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1], dtype=np.int64)

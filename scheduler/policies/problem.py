@@ -5,14 +5,14 @@ Policies see arrays and nothing else. Jobs are numbered 0..n-1 here, options 0..
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.model.policy import Policy as Settings
 
-__all__ = ["Choice", "NONE", "Policy", "Problem"]
+__all__ = ["Certificate", "Choice", "NONE", "Policy", "Problem", "Standing", "part_of", "spans"]
 
 NONE = -1
 
@@ -27,6 +27,18 @@ def _no_ints() -> Int:
 
 def _no_reals() -> Real:
     return np.zeros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Prices of the last whole solution, float64[r] by tier, to decide about newcomers alone.
+
+    `new` is bool[n]: who is to be decided about. Rows that are `kept`, bool[r], are closed to them.
+    """
+
+    prices: Mapping[int, Real]
+    new: Flag
+    kept: Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +93,65 @@ class Problem:
     ran_s: Real = field(default_factory=_no_reals)  # [n] of the running attempt; 0 if none runs
     settings: Settings = field(default_factory=Settings)  # the operator's
     carried: Mapping[str, float] = field(default_factory=dict)  # what the last choice left for this one
+    standing: Standing | None = None  # None: decide about everybody
 
     @property
     def right(self) -> Int:
         """int64[n]: the lower, the better the right to devices; nobody may be displaced for a job of a worse one."""
         return self.claim if len(self.claim) else self.job_class
+
+
+def part_of(problem: Problem, jobs: Int) -> Problem:
+    """The problem over `jobs` alone, int64[k] ascending: the rows are the same, and so is what is available."""
+    ptr, option = spans(problem.ptr[jobs], problem.ptr[jobs + 1] - problem.ptr[jobs])
+    use_ptr, use = spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
+    held = problem.current[jobs]
+    of_jobs = {name: getattr(problem, name)[jobs] for name in _OF_JOBS if len(getattr(problem, name))}
+    of_options = {name: getattr(problem, name)[option] for name in _OF_OPTIONS if len(getattr(problem, name))}
+    return replace(
+        problem,
+        **of_jobs,
+        **of_options,
+        current=np.where(held == NONE, NONE, held - problem.ptr[jobs] + ptr[:-1]),
+        ptr=ptr,
+        use_ptr=use_ptr,
+        use_row=problem.use_row[use],
+        use_amount=problem.use_amount[use],
+    )
+
+
+_OF_JOBS = (
+    "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim", "turn",
+    "left_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes", "ran_s",
+)  # fmt: skip
+_OF_OPTIONS = ("rate", "rank", "open", "adders", "h20", "cost")
+
+
+def spans(first: Int, count: Int) -> tuple[Int, Int]:
+    """Offsets, and the concatenation of the ranges first[i]:first[i] + count[i]."""
+    ptr = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
+    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """No choice is worth more than `bound`, tier by tier, given what the tiers before were given; this one is worth
+    `value`. For newcomers alone the two are sums over them.
+
+    `prices`, float64[r] by tier, prove it; `left` is what the choice leaves of each row, int64[r]; rows that are
+    `kept`, bool[r], wait for somebody who has waited too long.
+    """
+
+    value: float
+    bound: float
+    prices: Mapping[int, Real]
+    left: Int
+    kept: Flag
+
+    @property
+    def gap(self) -> float:
+        """The part of the bound that may be missing."""
+        return max(0.0, self.bound - self.value) / self.bound if self.bound > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +160,8 @@ class Choice:
 
     `blocked_by` is int64[n]: for a job without an option the row that stood in the way of its best open one, NONE where
     it was not looked at because an earlier job has first claim. `carry` is `carried` of the next cycle. `worth` is
-    float64[m], what each option was weighed at, in the unit of the prices; empty for policies that weigh none.
+    float64[m], what each option was weighed at, in the unit of the prices; empty for policies that weigh none, which
+    have no `certificate` either.
     """
 
     option: Int
@@ -103,6 +170,7 @@ class Choice:
     prices: Mapping[int, float]
     carry: Mapping[str, float] = field(default_factory=dict)
     worth: Real = field(default_factory=lambda: np.zeros(0))
+    certificate: Certificate | None = None
 
 
 Policy = Callable[[Problem], Choice]
