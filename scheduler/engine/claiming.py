@@ -17,9 +17,18 @@ PRODUCTION, OPPORTUNISTIC = CLASSES.index(JobClass.PRODUCTION), CLASSES.index(Jo
 
 
 def claims_of(
-    snapshot: Snapshot, numbers: Int, gathered: Gathered, current: Int, pinned: Flag, is_open: Flag, rank: Int
+    snapshot: Snapshot,
+    numbers: Int,
+    gathered: Gathered,
+    current: Int,
+    pinned: Flag,
+    is_open: Flag,
+    rank: Int,
+    beside: Int | None = None,
 ) -> Int:
     """int64[n] of `Claim`. A waiting job is judged by the open option that it likes best.
+
+    `beside`, int64[rows], is what others hold within quota: they go before `numbers`.
 
     Within a tenant those go first who cannot leave, then the higher priority, then who holds devices, then who came
     first. A standard job on a resource of which only others have a nominal quota borrows; where nobody has one, there
@@ -42,6 +51,8 @@ def claims_of(
     )
     nominal, governed = snapshot.rows.nominal(tree.nominal)
     entitled, _ = snapshot.rows.nominal(snapshot.ledger.entitled)
+    if beside is not None:
+        nominal, entitled = (np.where(quota > 0, np.maximum(quota - beside, 0), quota) for quota in (nominal, entitled))
     counts = nominal[row] >= 0
     without = np.bincount(job[counts], minlength=len(firm)) == 0
     without &= np.bincount(job[governed[row]], minlength=len(firm)) > 0

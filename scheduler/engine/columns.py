@@ -212,6 +212,11 @@ class Columns:
         use_ptr, use = _spans(self.option("use_first")[option], self.option("use_count")[option])
         return Gathered(ptr, option, use_ptr, self.uses.array["row"][use], self.uses.array["amount"][use])
 
+    def uses_of(self, options: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and amounts of everything that the options, by their global numbers, take."""
+        _, use = _spans(self.option("use_first")[options], self.option("use_count")[options])
+        return self.uses.array["row"][use], self.uses.array["amount"][use]
+
 
 @cache
 def _members(states: tuple[JobState, ...]) -> NDArray[np.bool_]:

@@ -102,6 +102,7 @@ class Rows:
         self._user_row: dict[tuple[int, str], int] = {}
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
+        self._numbers: dict[str, int] = {}
         self._numbered = 0
         self._last: tuple[Job, int, str, JobRows] | None = None
         self._encoder = msgspec.json.Encoder()
@@ -112,6 +113,13 @@ class Rows:
             cell, accelerator = divmod(row, len(self.fleet.accelerators))
             return f"{self.fleet.cells[cell]}/{self.fleet.accelerators[accelerator]}"
         return self.names[row - self.capacity_rows]
+
+    def numbers(self) -> Mapping[str, int]:
+        """The number of each row by its name."""
+        first = len(self._numbers)
+        for row in range(first, self.capacity_rows + len(self.limit)):
+            self._numbers[self.name(row)] = row
+        return self._numbers
 
     def of_job(self, job: Job, tenant: int, user: str) -> JobRows:
         """Rows of every option that the whole fleet and the whole quota could ever give."""

@@ -18,7 +18,7 @@ from scheduler.model.tenants import JobClass
 from scheduler.policies import WALKS
 from scheduler.policies.problem import Problem
 
-__all__ = ["CARRY", "Candidates", "build", "candidates", "dependency_broken"]
+__all__ = ["CARRY", "Candidates", "available", "build", "candidates", "dependency_broken", "held_by"]
 
 PRODUCTION = CLASSES.index(JobClass.PRODUCTION)
 
@@ -111,9 +111,17 @@ def _could_ever_start(snapshot: Snapshot, number: int) -> bool:
 
 
 def build(
-    snapshot: Snapshot, who: Candidates, numbers: NDArray[np.int64], masked: Collection[tuple[int, int]], now_us: int
+    snapshot: Snapshot,
+    who: Candidates,
+    numbers: NDArray[np.int64],
+    masked: Collection[tuple[int, int]],
+    now_us: int,
+    beside: NDArray[np.int64] | None = None,
 ) -> Problem:
-    """The problem over `numbers` (running and waiting, ascending). `masked` are (number, position of option) pairs."""
+    """The problem over `numbers` (running and waiting, ascending). `masked` are (number, position of option) pairs.
+
+    `beside` is int64[rows], what others hold within their tenants' quota who are not among `numbers`.
+    """
     columns, policy = snapshot.columns, snapshot.config.policy
     gathered = columns.gather(numbers)
     stopping = columns.job("state")[numbers] == STATES.index(JobState.STOPPING)
@@ -133,7 +141,7 @@ def build(
     displaceable = seasoned & (job_class != PRODUCTION) & policy.preemption
     pinned = (held != NONE) & ~displaceable & ~(elastic & seasoned)
     rank = columns.option("rank")[gathered.option]
-    claim = claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank)
+    claim = claims_of(snapshot, numbers, gathered, current, pinned, is_open, rank, beside)
     return Problem(
         number=numbers,
         job_class=job_class,
@@ -151,7 +159,7 @@ def build(
         use_ptr=gathered.use_ptr,
         use_row=gathered.use_row,
         use_amount=gathered.use_amount,
-        available=_available(snapshot, who),
+        available=available(snapshot, who),
         capacity_rows=snapshot.rows.capacity_rows,
         resize_gain=policy.resize_gain,
         prices=_prices(snapshot),
@@ -168,12 +176,12 @@ def _prices(snapshot: Snapshot) -> dict[int, float]:
     if not snapshot.prices:
         return {}
     rows = snapshot.rows
-    known = {rows.name(row): row for row in range(rows.capacity_rows + len(rows.limit))}
+    known = rows.numbers()
     return {known[name]: price for name, price in snapshot.prices if name in known}
 
 
-def _available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
-    """What the candidates together may take: idle devices, what they hold, and what is on its way out."""
+def available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
+    """int64[rows]: what the candidates together may take: idle devices, what they hold, and what is on its way out."""
     fleet, room = snapshot.fleet, snapshot.room
     usable = room.usable_at()
     ours = np.where(usable, fleet.devices & ~room.foreign, fleet.devices & ~room.foreign & ~room.free)
@@ -193,6 +201,12 @@ def _available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
             for row, amount in snapshot.rows.limits_used(job.attempt.allocation, tenant, user):
                 limits[row - snapshot.rows.capacity_rows] -= amount
     return np.concatenate((devices, limits))
+
+
+def held_by(snapshot: Snapshot, numbers: NDArray[np.int64], places: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """int64[rows]: what the options at `places` of the jobs `numbers` take together."""
+    row, amount = snapshot.columns.uses_of(snapshot.columns.job("first")[numbers] + places)
+    return np.bincount(row, weights=amount, minlength=rows).astype(np.int64)
 
 
 def _grants(snapshot: Snapshot, number: int) -> tuple[Grant, ...]:

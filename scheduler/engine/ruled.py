@@ -3,6 +3,7 @@
 Rules that observe change nothing. None of it touches what runs: rules never preempt.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -72,8 +73,13 @@ class Ruled:
         )
 
 
-def apply_rules(snapshot: Snapshot, problem: Problem, now_us: int) -> Ruled:
-    """The problem under the rules that act. Without any, it is the same object."""
+def apply_rules(
+    snapshot: Snapshot, problem: Problem, now_us: int, multipliers: Mapping[str, float] | None = None
+) -> Ruled:
+    """The problem under the rules that act. Without any, it is the same object.
+
+    `multipliers` are the prices of rules found for all jobs; without them they are found for those of the problem.
+    """
     acting = [share for share in snapshot.book.shares if share.rule.mode is not Mode.OBSERVE]
     nothing = np.zeros(0)
     first_row = len(problem.available)
@@ -89,7 +95,8 @@ def apply_rules(snapshot: Snapshot, problem: Problem, now_us: int) -> Ruled:
         about = _counted(snapshot, share, problem, offers)[offers.owner] & offers.open
         seconds = _seconds(snapshot, problem, offers, share.account.horizon_us(now_us))
         if share.rule.mode is Mode.PRICE:
-            price, found = _priced(share, standing, offers, about, seconds)
+            given = None if multipliers is None else multipliers.get(share.rule.id, 0.0)
+            price, found = _priced(share, standing, offers, about, seconds, given)
             prices.append((share.rule.id, price))
             adders += found
         elif _idle_domestic_option(snapshot, problem, offers, about):
@@ -121,7 +128,7 @@ def _seconds(snapshot: Snapshot, problem: Problem, offers: Offers, horizon_us: i
 
 
 def _priced(
-    share: UsedShare, standing: ShareStanding, offers: Offers, about: Flag, seconds: Real
+    share: UsedShare, standing: ShareStanding, offers: Offers, about: Flag, seconds: Real, given: float | None = None
 ) -> tuple[float, Real]:
     """The multiplier, and what it adds to each option (float64[k]).
 
@@ -133,6 +140,8 @@ def _priced(
     coefficient = share_coefficients(imported, domestic, rule.target)
     size = np.maximum(offers.most((imported + domestic).astype(np.float64), offers.speed >= 1.0), 1.0)
     cost = np.where(about, coefficient / size[owner], 0.0)
+    if given is not None:
+        return given, given * cost
     ptr = np.concatenate(([0], np.cumsum(np.bincount(owner[about], minlength=len(offers.job)))))
     used = coefficient[about] * seconds[about]
     least, pays = least_price(rule, standing.slack, ptr, cost[about], used, offers.speed[about])

@@ -1,0 +1,217 @@
+"""Between two whole solutions only newcomers are decided about: who they are, and what of the last solution stands.
+
+Where jobs are many, weighing all of them takes a second, and an arrival changes next to nothing. What a whole solution
+proves is carried over by name with the prices, so that it is journalled and a restart decides alike. Newcomers may take
+what is idle; whatever else has changed since (devices that became free, newcomers that found no room) makes the proven
+gap wider, and once it is too wide, or after a while, all are weighed again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.engine.columns import CLASSES, NONE
+from scheduler.engine.problem import CARRY, Candidates, available, build, held_by
+from scheduler.engine.reasons import key_of
+from scheduler.engine.seating import Seating
+from scheduler.engine.snapshot import Snapshot
+from scheduler.model.reasons import Reason, ReasonCode
+from scheduler.model.rules import Mode
+from scheduler.model.tenants import JobClass
+from scheduler.policies import DEALS, SEAT, WALKS, Choice, Problem, Standing
+
+__all__ = ["Between", "lacks", "prices_between", "prices_whole", "since_whole", "whole_due_us"]
+
+Int = NDArray[np.int64]
+Real = NDArray[np.float64]
+Flag = NDArray[np.bool_]
+
+AT: Final = "whole:at"
+BOUND: Final = "whole:bound"
+LACK: Final = "whole:lack"
+MOST_LACK: Final = "whole:most_lack"
+SUPPLY: Final = "whole:supply"
+TIER, LEFT, KEPT = "tier:", "left:", "kept:"
+"""Names under which the solution is carried: when it was found, its bound, what it may lack and may come to lack, what
+there was to give; by row the prices of each tier, what was left, and what is kept for who has waited too long."""
+
+MOST_NEW: Final = 1_000
+MOST_PEERS: Final = 20_000
+"""More newcomers, or jobs of their tenants to be weighed with them, are weighed with all others."""
+
+_UNDECIDED: Final = np.array(
+    [0, *(key_of(Reason(code=code)) for code in (ReasonCode.BACKOFF, ReasonCode.DEPENDENCY, ReasonCode.ARRAY_LIMIT))]
+)
+"""Reasons of jobs that no policy was asked about when they were given."""
+
+_OPPORTUNISTIC: Final = CLASSES.index(JobClass.OPPORTUNISTIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`numbers` are newcomers, where `new`, and their peers: jobs of their tenants, to be weighed with and no more.
+
+    `free` is what newcomers may take of each row, `firm` what all others hold that are not opportunistic; `lack` is
+    what the solution lacks by now without `freed`, which is what became free since is worth at its prices.
+    """
+
+    numbers: Int
+    new: Flag
+    free: Int
+    firm: Int
+    prices: Mapping[int, Real]
+    kept: Flag
+    bound: float
+    lack: float
+    freed: float
+    most_lack: float
+
+    def problem(self, snapshot: Snapshot, who: Candidates, masked: set[tuple[int, int]], now_us: int) -> Problem:
+        whole = build(snapshot, who, self.numbers, masked, now_us, beside=self.firm)
+        return replace(whole, available=self.free, standing=Standing(self.prices, self.new, self.kept))
+
+    def multipliers(self, snapshot: Snapshot) -> Mapping[str, float]:
+        """Of the rules that price, as the whole solution found them."""
+        return {name.removeprefix("rule:"): price for name, price in snapshot.prices if name.startswith("rule:")}
+
+
+def since_whole(snapshot: Snapshot, who: Candidates, returning: Int, now_us: int) -> Between | None:
+    """What to decide in this cycle if the last whole solution still stands; None if all jobs are to be weighed."""
+    policy = snapshot.config.policy
+    if policy.name in WALKS or policy.name in DEALS or policy.round_us or policy.whole_every_us <= 0:
+        return None
+    if len(who.waiting) + len(who.running) < policy.many_jobs:
+        return None
+    if any(share.rule.mode is Mode.HOLD for share in snapshot.book.shares):  # it looks at all who wait
+        return None
+    carried = dict(snapshot.prices)
+    if AT not in carried or not 0 <= now_us - carried[AT] < policy.whole_every_us:
+        return None
+    if carried[SUPPLY] != _supply(snapshot):
+        return None
+    reason = snapshot.columns.job("reason")[who.waiting]
+    seats = {
+        int(name[len(CARRY + SEAT) :]): int(place) for name, place in carried.items() if name.startswith(CARRY + SEAT)
+    }
+    new = np.isin(reason, _UNDECIDED) | np.isin(who.waiting, list(seats))
+    newcomers = np.concatenate((who.waiting[new], returning))
+    if len(newcomers) > MOST_NEW:
+        return None
+    numbers = np.union1d(newcomers, _peers(snapshot, who, newcomers))
+    if len(numbers) > MOST_PEERS:
+        return None
+    return _standing(snapshot, who, numbers, np.isin(numbers, newcomers), carried, seats)
+
+
+def whole_due_us(snapshot: Snapshot) -> int:
+    """When all are weighed again, after a cycle that decided about newcomers alone."""
+    return int(dict(snapshot.prices)[AT]) + snapshot.config.policy.whole_every_us
+
+
+def _standing(
+    snapshot: Snapshot,
+    who: Candidates,
+    numbers: Int,
+    new: Flag,
+    carried: Mapping[str, float],
+    seats: Mapping[int, int],
+) -> Between:
+    columns, rows = snapshot.columns, snapshot.rows.numbers()
+    beside = np.setdiff1d(who.running, numbers, assume_unique=True)
+    firm = beside[columns.job("job_class")[beside] != _OPPORTUNISTIC]
+    total = available(snapshot, who)
+    free = total - held_by(snapshot, who.running, columns.job("current")[who.running], len(total))
+    prices: dict[int, Real] = {}
+    left, kept = np.full(len(total), np.iinfo(np.int64).max), np.zeros(len(total), dtype=np.bool_)
+    for name, value in carried.items():
+        kind, _, rest = name.partition(":")
+        if kind == TIER[:-1]:
+            tier, _, row = rest.partition(":")
+            prices.setdefault(int(tier), np.zeros(len(total)))
+            if row in rows:
+                prices[int(tier)][rows[row]] = value
+        elif kind == LEFT[:-1] and rest in rows:
+            left[rows[rest]] = int(value)
+        elif kind == KEPT[:-1] and rest in rows:
+            kept[rows[rest]] = True
+    seated = np.array([n for n in numbers[new].tolist() if n in seats], dtype=np.int64)
+    promised = held_by(snapshot, seated, np.array([seats[n] for n in seated.tolist()], dtype=np.int64), len(total))
+    more = np.maximum(free - promised - left, 0)
+    return Between(
+        numbers=numbers,
+        new=new,
+        free=free,
+        firm=held_by(snapshot, firm, columns.job("current")[firm], len(total)),
+        prices=dict(sorted(prices.items())),
+        kept=kept,
+        bound=carried[BOUND],
+        lack=carried[LACK],
+        freed=float(sum(paid @ more for paid in prices.values())),
+        most_lack=carried[MOST_LACK],
+    )
+
+
+def _peers(snapshot: Snapshot, who: Candidates, newcomers: Int) -> Int:
+    """Jobs of the newcomers' tenants, where priority orders them: it deals out the weights of all."""
+    tenant, priority = snapshot.columns.job("tenant"), snapshot.columns.job("priority")
+    live = np.concatenate((who.waiting, who.running))
+    peers = live[np.isin(tenant[live], tenant[newcomers])]
+    together = priority[np.concatenate((peers, newcomers))]
+    return peers if len(together) and (together != together[0]).any() else peers[:0]
+
+
+def lacks(choice: Choice, seating: Seating, problem: Problem) -> float:
+    """By how much what is seated may fall short of the bound of the choice."""
+    certificate = choice.certificate
+    if certificate is None:
+        return 0.0
+    seated = {start.job for start in seating.starts} | seating.pending.keys() | seating.moving
+    asks = np.flatnonzero((choice.option != NONE) & (choice.option != problem.current))
+    without = asks[~np.isin(problem.number[asks], sorted(seated))]
+    lost = choice.worth[choice.option[without]]
+    return max(0.0, certificate.bound - certificate.value) + float(np.maximum(lost, 0.0).sum())
+
+
+def prices_whole(
+    snapshot: Snapshot, jobs: int, choice: Choice, lack: float, now_us: int
+) -> Iterator[tuple[str, float]]:
+    """What newcomers need of a whole solution, by name; nothing where jobs are few."""
+    certificate, policy = choice.certificate, snapshot.config.policy
+    if certificate is None or jobs < policy.many_jobs or policy.round_us or policy.whole_every_us <= 0:
+        return
+    name, known = snapshot.rows.name, len(snapshot.rows.numbers())
+    yield AT, float(now_us)
+    yield BOUND, certificate.bound
+    yield LACK, lack
+    yield MOST_LACK, lack + policy.gap * certificate.bound
+    yield SUPPLY, _supply(snapshot)
+    dear = np.zeros(known, dtype=np.bool_)
+    for tier, paid in sorted(certificate.prices.items()):
+        dear |= paid[:known] > 0
+        yield f"{TIER}{tier}:", 0.0
+        for row in np.flatnonzero(paid[:known] > 0).tolist():
+            yield f"{TIER}{tier}:{name(row)}", float(paid[row])
+    for row in np.flatnonzero(dear).tolist():
+        yield f"{LEFT}{name(row)}", float(certificate.left[row])
+    for row in np.flatnonzero(certificate.kept[:known]).tolist():
+        yield f"{KEPT}{name(row)}", 1.0
+
+
+def prices_between(snapshot: Snapshot, lack: float) -> Iterator[tuple[str, float]]:
+    """The prices as they stand, with what the solution has come to lack; without what policies carry over."""
+    for name, value in snapshot.prices:
+        if not name.startswith(CARRY):
+            yield name, lack if name == LACK else value
+
+
+def _supply(snapshot: Snapshot) -> float:
+    """A number that changes with what there is to give: usable devices, and limits of tenants."""
+    room, fleet = snapshot.room, snapshot.fleet
+    count = np.where(room.usable_at(), np.bitwise_count(fleet.devices & ~room.foreign), 0)
+    devices = np.bincount(fleet.shelf, weights=count, minlength=fleet.shelf_count).astype(np.int64)
+    limits = snapshot.rows.limits(snapshot.ledger.limits)[: snapshot.rows.first_user_row - fleet.shelf_count]
+    return float(crc32(limits.tobytes(), crc32(devices.tobytes())))
