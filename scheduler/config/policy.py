@@ -10,7 +10,7 @@ from scheduler.model.policy import Policy
 __all__ = ["decode_policy", "load_policy", "policy_of"]
 
 TIMES = ("min_run", "notice_min", "notice_max", "start_timeout", "stop_grace", "suspect_after",
-         "tau", "horizon", "round", "starve_after")  # fmt: skip
+         "tau", "horizon", "round", "starve_after", "whole_every")  # fmt: skip
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -25,14 +25,14 @@ def policy_of(cursor: Cursor) -> Policy:
     """The names of policies and placements are checked where they are known: by those who look them up."""
     fields = cursor.fields(
         "schema", "kind", "name", "placement", "preemption", *TIMES, "resize_gain", "max_preemptions_per_cycle",
-        "opportunistic_charge", "usage_half_life", "a", "q", "gap",
+        "opportunistic_charge", "usage_half_life", "a", "q", "gap", "many_jobs",
     )  # fmt: skip
     base = Policy()
     times = {f"{key}_us": duration(item) for key in TIMES if (item := fields.get(key))}
     placement, preemption = fields.get("placement"), fields.get("preemption")
     gain, most = fields.get("resize_gain"), fields.get("max_preemptions_per_cycle")
     charge, half_life = fields.get("opportunistic_charge"), fields.get("usage_half_life")
-    a, q, gap = fields.get("a"), fields.get("q"), fields.get("gap")
+    a, q, gap, many = fields.get("a"), fields.get("q"), fields.get("gap"), fields.get("many_jobs")
     made = Policy(
         name=name(fields["name"]),
         placement=name(placement) if placement else base.placement,
@@ -42,6 +42,7 @@ def policy_of(cursor: Cursor) -> Policy:
         opportunistic_charge=charge.number(0, 1) if charge else base.opportunistic_charge,
         usage_half_life_us=duration(half_life) if half_life else base.usage_half_life_us,
         gap=gap.number(1e-6, 1) if gap else base.gap,
+        many_jobs=many.integer(0, 1_000_000_000) if many else base.many_jobs,
         a=a.number(0, 10) if a else base.a,
         q=q.number(0, 10) if q else base.q,
         **times,

@@ -34,3 +34,5 @@ class Plan(Struct, frozen=True, kw_only=True):
     prices: tuple[tuple[str, float], ...] = ()  # shadow price per row, carried over
     wake_us: int | None = None  # when time alone changes the answer: a back-off, a limit, an after_wait
     rounds: int = 0  # of choice and placement
+    whole: bool = True  # False: only newcomers were decided about, at the prices of the last whole solution
+    gap: float | None = None  # certified distance from the optimum, relative; None where the policy proves none
