@@ -1,6 +1,6 @@
 """How long the solvers of shares and of assignments take, how near they come, and what a general solver takes.
 
-    python benchmarks/solve_time.py [--jobs 2048] [--types 3] [--entities 0] [--rows 6] [--seed 0] [--repeat 3]
+    python benchmarks/solve_time.py [--jobs 2048,10000] [--types 3] [--entities 0] [--rows 6] [--seed 0] [--repeat 3]
                                     [--policies max-min,water-filling,finish-time-fairness,makespan,assignment,gangs]
                                     [--peer-s 60] [-o json]
 
@@ -13,6 +13,7 @@ options for each job, in `--rows` rows. `gangs`: 60 gangs of 8, 16 or 32, three 
 `solve_ms` is the least of `--repeat` runs in CPU time, compiled loops warm, without prices from earlier runs; `gap` is
 the one that the solver itself proves. `peer_ms` is the CPU time of HiGHS, `peer` says in which setting: the interior
 point method without crossover for shares, branch and bound for assignments, `--peer-s` wall seconds at most (0: none).
+`ratio` is the peer's time to ours.
 `peer_apart` is how far our value is from its own, relative; for finish-time fairness HiGHS solves the linear program
 at our rho and at one 0.5 % lower, and `peer_apart` says whether it could be reached. `published` are figures of others.
 """
@@ -231,10 +232,11 @@ CASES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    if name == "gangs":
-        given = argparse.Namespace(**{**vars(given), "jobs": 60, "types": 3})
+def measured(name: str, jobs: int, given: argparse.Namespace) -> dict[str, Any]:
+    given = argparse.Namespace(**{**vars(given), "jobs": jobs, **({"jobs": 60, "types": 3} if name == "gangs" else {})})
     row = {"policy": name, "jobs": given.jobs, "types": given.types, "seed": given.seed, **CASES[name](given)}
+    if "peer_ms" in row:
+        row["ratio"] = row["peer_ms"] / row["solve_ms"]
     if name == "assignment":
         row |= {"types": given.rows, "options": OPTIONS, "tenants": given.tenants}
     known = PUBLISHED.get((name, given.jobs))
@@ -243,7 +245,7 @@ def measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2048)
+    parser.add_argument("--jobs", default="2048", help="one number, or several with commas between")
     parser.add_argument("--types", type=int, default=3)
     parser.add_argument("--entities", type=int, default=0, help="of water-filling; 0: none")
     parser.add_argument("--rows", type=int, default=6, help="of assignment")
@@ -262,7 +264,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     given = parsed()
-    rows = [measured(name, given) for name in given.policies.split(",")]
+    rows = [measured(name, int(jobs), given) for name in given.policies.split(",") for jobs in given.jobs.split(",")]
     if given.output == "json":
         machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
         versions = {
@@ -275,9 +277,9 @@ def main() -> None:
         found = {"schema": SCHEMA, "command": command, "machine": machine, "versions": versions, "results": rows}
         print(json.dumps(found, indent=1))
         return
-    print("policy                    jobs types  solve ms       gap    peer ms")
+    print("policy                    jobs types  solve ms       gap    peer ms  ratio")
     for row in rows:
-        peer = f"{row['peer_ms']:10.0f}" if "peer_ms" in row else "         -"
+        peer = f"{row['peer_ms']:10.0f} {row['ratio']:6.1f}" if "peer_ms" in row else "         -      -"
         print(f"{row['policy']:22} {row['jobs']:7} {row['types']:5} {row['solve_ms']:9.1f} {row['gap']:9.1e} {peer}")
 
 

@@ -46,24 +46,34 @@ def used(use_ptr: Int, use_row: Int, use_amount: Int, share: Real, rows: int, co
     return np.bincount(use_row, weights=taken, minlength=rows).astype(np.float64)
 
 
-def spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, compiled: bool = COMPILED) -> tuple[Real, ...]:
+def spend(
+    options: tuple[Int, Real, Real], uses: tuple[Int, Int, Int], demand: Real, growth: Real, load: Real, compiled: bool
+) -> tuple[float, float, Real]:
     """Least cost of all demands float64[n] together, its rise where each demand rises by `growth`, and the rise of the
-    cost of each job per unit of its throughput, float64[n]: three arrays, the first two of one element."""
+    cost of each job per unit of its throughput, float64[n]. `options` are ptr, speed and cost. What is taken of each
+    row is written to `load` float64[r]."""
+    load[:] = 0.0
     if compiled:
         slope, sums = np.empty(len(demand)), np.zeros(2)
-        _spend(ptr, speed, cost, demand, growth, slope, sums)
-        return sums[:1], sums[1:], slope
-    _, _, _, spent, slope = _hull(ptr, speed, cost, demand)
-    return np.array([spent.sum()]), np.array([(slope * growth).sum()]), slope
+        _spend(*options, *uses, demand, growth, slope, sums, load)
+        return float(sums[0]), float(sums[1]), slope
+    low, high, part, spent, slope = _hull(*options, demand)
+    load += used(*uses, _shares(low, high, part, len(options[1])), len(load), compiled=False)
+    return float(spent.sum()), float((slope * growth).sum()), slope
 
 
 def spread(ptr: Int, speed: Real, cost: Real, demand: Real, compiled: bool = COMPILED) -> Real:
     """float64[m]: the shares with which each job reaches its demand at least cost."""
-    share = np.zeros(len(speed))
     if compiled:
+        share = np.zeros(len(speed))
         _spread(ptr, speed, cost, demand, share)
         return share
     low, high, part, _, _ = _hull(ptr, speed, cost, demand)
+    return _shares(low, high, part, len(speed))
+
+
+def _shares(low: Int, high: Int, part: Real, options: int) -> Real:
+    share = np.zeros(options)
     share[high[high >= 0]] = part[high >= 0]
     share[low[low >= 0]] = 1 - part[low >= 0]
     return share
@@ -134,18 +144,41 @@ def _ahead(first: int, last: int, speed: Real, cost: Real, at_rate: float, at_co
 
 
 @jit
-def _spend(ptr: Int, speed: Real, cost: Real, demand: Real, growth: Real, slope: Real, sums: Real) -> None:
+def _load(o: int, share: float, use_ptr: Int, use_row: Int, use_amount: Int, load: Real) -> None:
+    for u in range(use_ptr[o], use_ptr[o + 1]):
+        load[use_row[u]] += share * use_amount[u]
+
+
+@jit
+def _spend(
+    ptr: Int,
+    speed: Real,
+    cost: Real,
+    use_ptr: Int,
+    use_row: Int,
+    use_amount: Int,
+    demand: Real,
+    growth: Real,
+    slope: Real,
+    sums: Real,
+    load: Real,
+) -> None:
     for i in range(len(demand)):
-        at_rate, at_cost, rise = 0.0, 0.0, 0.0
+        at, at_rate, at_cost, rise, left = -1, 0.0, 0.0, 0.0, 1.0
         while True:
             o = _ahead(ptr[i], ptr[i + 1], speed, cost, at_rate, at_cost)
             if o == -1:
                 break
             rise = (cost[o] - at_cost) / (speed[o] - at_rate)
             if speed[o] >= demand[i]:
+                part = (demand[i] - at_rate) / (speed[o] - at_rate)
                 at_cost += rise * (demand[i] - at_rate)
+                left = 1.0 - part
+                _load(o, part, use_ptr, use_row, use_amount, load)
                 break
-            at_rate, at_cost = speed[o], cost[o]
+            at, at_rate, at_cost = o, speed[o], cost[o]
+        if at != -1:
+            _load(at, left, use_ptr, use_row, use_amount, load)
         slope[i] = rise
         sums[0] += at_cost
         sums[1] += rise * growth[i]

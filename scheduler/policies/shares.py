@@ -5,7 +5,7 @@ be taken alone gets no share. The formulas are those of Gavel (Narayanan et al.,
 NSDI 2020); the method is that of `shares_level`, so that every answer has a bound and a gap.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,11 +100,8 @@ def makespan(
     compiled: bool = COMPILED,
 ) -> ShareSolution:
     """The least time in which every job does its `left` float64[n]: one over the greatest common part per second."""
-    rows, kept = problem.rows(compiled)
-    fastest = fastest_of(rows)
-    asked = Linear(np.where(fastest > 0, left, 0.0), np.zeros(len(fastest)), fastest)
-    found = _solved(problem, rows, kept, asked, warm_prices, gap, rounds)
-    return _told(problem, kept, found, _over(found.level), _over(found.bound), gap)
+    found = max_min(problem, left, warm_prices=warm_prices, gap=gap, rounds=rounds, compiled=compiled)
+    return replace(found, level=_over(found.level), bound=_over(found.bound))
 
 
 def finish_time_fairness(

@@ -20,7 +20,7 @@ __all__ = ["Asked", "Finished", "Level", "Linear", "Rows", "highest"]
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
 
-SMOOTHING = 0.4
+SMOOTHING = 0.6
 """Share of the prices of the best bound in the next to be tried."""
 
 NEWTON = 60
@@ -49,13 +49,17 @@ class Linear:
     floor: Real
     fastest: Real
     most: float = field(init=False)
+    _held: bool = field(init=False)  # whether any floor is above 0
 
     def __post_init__(self) -> None:
+        self._held = bool(self.floor.any())
         moves = self.weight > 0
         self.most = float(np.min(self.fastest[moves] / self.weight[moves], initial=np.inf))
 
     def at(self, level: float) -> tuple[Real, Real]:
         asked = self.weight * level
+        if not self._held:
+            return asked, self.weight
         return np.maximum(asked, self.floor), np.where(asked >= self.floor, self.weight, 0.0)
 
     def reached(self, throughput: Real) -> float:
@@ -115,9 +119,11 @@ class Rows:
         owner = np.repeat(np.arange(len(self.ptr) - 1), np.diff(self.ptr))
         return np.bincount(owner, weights=self.speed * share, minlength=len(self.ptr) - 1).astype(np.float64)
 
-    def spend(self, cost: Real, demand: Real, growth: Real) -> tuple[float, float, Real]:
-        total, rise, slope = spend(self.ptr, self.speed, cost, demand, growth, self.compiled)
-        return float(total[0]), float(rise[0]), slope
+    def spend(self, cost: Real, demand: Real, growth: Real) -> tuple[float, float, Real, Real]:
+        """As `kernels.spend`, and float64[r] the part of each row that is taken."""
+        load, uses = np.empty(len(self.available)), (self.use_ptr, self.use_row, self.use_amount)
+        found = spend((self.ptr, self.speed, cost), uses, demand, growth, load, self.compiled)
+        return *found, load / self.available
 
     def spread(self, cost: Real, demand: Real) -> Real:
         return spread(self.ptr, self.speed, cost, demand, self.compiled)
@@ -190,19 +196,17 @@ class _Search:
 
     def ask(self, prices: Real) -> bool:
         """Adds the column at `prices`; says whether the bound came down."""
-        cost, level = self._rows.cost(prices), self.bound
+        cost, level, load = self._rows.cost(prices), self.bound, np.zeros(len(prices))
         for _ in range(NEWTON):
-            demand, growth = self._asked.at(level)
-            total, rise, _ = self._rows.spend(cost, demand, growth)
-            if total <= 1 + 1e-13 or rise <= 0:
-                break
-            lower = level - (total - 1) / rise
+            total, rise, _, load = self._rows.spend(cost, *self._asked.at(level))
+            lower = level - (total - 1) / rise if total > 1 + 1e-13 and rise > 0 else level
             if lower >= level:
                 break
             level = lower
-        share = self._rows.spread(cost, self._asked.at(level)[0])
+        else:
+            load = self._rows.spend(cost, *self._asked.at(level))[3]
         self._columns.append((prices, level))
-        self.master.add(level, self._rows.load(share))
+        self.master.add(level, load)
         if level >= self.bound:
             return False
         self.bound, self.prices = level, prices

@@ -136,7 +136,7 @@ class _Filling:
         scarce = (rows.load(found.share) >= 1 - SLACK) & (found.prices >= WORTHLESS)
         cost = rows.cost(np.where(scarce, found.prices, 0.0))
         beyond = np.minimum(self._floor * (1 + 10 * self._gap), self._fastest)
-        _, _, slope = rows.spend(cost, beyond, np.zeros(len(beyond)))
+        _, _, slope, _ = rows.spend(cost, beyond, np.zeros(len(beyond)))
         return slope > 0
 
     def _let_the_fast_go(self) -> None:

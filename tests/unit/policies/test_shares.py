@@ -107,7 +107,9 @@ def test_compiled_loops_and_arrays_agree(seed: int, jobs: int, types: int) -> No
     cost = costs(*uses, prices, compiled=True)
     assert cost == pytest.approx(costs(*uses, prices, compiled=False), rel=1e-9)
     demand, growth = fastest(problem) * draw.uniform(0, 1, jobs), draw.random(jobs)
-    one, other = (spend(rows.ptr, rows.speed, cost, demand, growth, compiled=c) for c in (True, False))
+    taken_, same_ = np.ones(len(prices)), np.ones(len(prices))
+    one = spend((rows.ptr, rows.speed, cost), uses, demand, growth, taken_, compiled=True)
+    other = spend((rows.ptr, rows.speed, cost), uses, demand, growth, same_, compiled=False)
     assert all(a == pytest.approx(b, rel=1e-9, abs=1e-12) for a, b in zip(one, other, strict=True))
     share = spread(rows.ptr, rows.speed, cost, demand, compiled=True)
     assert share == pytest.approx(spread(rows.ptr, rows.speed, cost, demand, compiled=False), rel=1e-9, abs=1e-12)
@@ -120,6 +122,8 @@ def test_compiled_loops_and_arrays_agree(seed: int, jobs: int, types: int) -> No
     assert most.tolist() == hungriest(rows.ptr, live, uses, count, compiled=False).tolist()
     assert taken(uses, option, count, compiled=True).tolist() == taken(uses, option, count, compiled=False).tolist()
     load = used(*uses, share, len(rows.available), compiled=True)
+    assert taken_ == pytest.approx(load, rel=1e-9, abs=1e-12)
+    assert same_ == pytest.approx(load, rel=1e-9, abs=1e-12)
     assert load == pytest.approx(used(*uses, share, len(rows.available), compiled=False), rel=1e-9)
 
 
