@@ -1,10 +1,12 @@
 """Policies that price: given what each option is worth, the best assignment tier by tier, lower tiers on what is left.
 
-Tiers are lexicographic: the better right first, within one right services before work that ends, then jobs that have
-waited past the bound. Prices of a row are those of the last tier that had to pay for it, and warm-start the next cycle.
+Tiers are lexicographic: the better right first, of those who wait to borrow whose tenant used least of late, within one
+right services before work that ends, then jobs that have waited past the bound. Prices of a row are those of the last
+tier that had to pay for it, and warm-start the next cycle.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
@@ -12,10 +14,13 @@ from scheduler.policies.assignment import Assignment, solve
 from scheduler.policies.holding import Hold, overdue, reserve, reserved_rows
 from scheduler.policies.keeping import held_or_promised
 from scheduler.policies.newcomers import at_prices
-from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real, spans
+from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real, entries_of, spans
 from scheduler.policies.worth import job_of, settled
 
-__all__ = ["entries_of", "priced"]
+__all__ = ["priced"]
+
+TURNS: Final = 8
+"""Those who wait to borrow go in so many groups, one after the other: each is a problem of its own to solve."""
 
 
 def priced(problem: Problem, utility: Real, before: Flag | None = None) -> Choice:
@@ -32,8 +37,19 @@ def priced(problem: Problem, utility: Real, before: Flag | None = None) -> Choic
 def _keys(problem: Problem, before: Flag | None) -> Int:
     """int64[n]: the tier of each job, the first to be served the smallest."""
     first = np.zeros(len(problem.number), dtype=np.bool_) if before is None else before
-    key: Int = ((problem.right * 2 + ~problem.service) * 2 + ~overdue(problem)) * 2 + ~first
+    right = problem.right * TURNS + _turns(problem)
+    key: Int = ((right * 2 + ~problem.service) * 2 + ~overdue(problem)) * 2 + ~first
     return key
+
+
+def _turns(problem: Problem) -> Int:
+    """int64[n]: below TURNS, of those who wait to borrow the less, the less their tenant used of late for its weight."""
+    if not problem.turn.any():
+        return np.zeros(len(problem.number), dtype=np.int64)
+    known, place = np.unique(problem.turn, return_inverse=True)
+    place = np.maximum(place - 1, 0)  # the first group goes with those who run on what they borrowed
+    found: Int = place * TURNS // max(TURNS, len(known) - 1)
+    return found
 
 
 class _Pricing:
@@ -153,9 +169,3 @@ def _tiers(key: Int, free: Flag) -> Iterator[Int]:
     """Jobs that are free to choose, grouped by key, the smallest first; ascending within a group."""
     for value in np.unique(key[free]).tolist():
         yield np.flatnonzero(free & (key == value))
-
-
-def entries_of(problem: Problem, option: Int) -> tuple[Int, Int, Int]:
-    """Offsets, rows and amounts of what each of `option` takes, in compressed rows."""
-    ptr, entry = spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
-    return ptr, problem.use_row[entry], problem.use_amount[entry]
