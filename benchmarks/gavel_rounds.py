@@ -2,12 +2,17 @@
 
 Each round solves a linear program for the share of time `X[m, j]` that job m should run on type j, and ranks the pairs
 by that share over the share of type j's time that the job has had so far of all that was given. In that order jobs are
-given whole devices for the round, those that do not fit are passed over. Then they are given their devices by number,
-the largest gangs first: those of the last round if nobody has taken them, else the first that are free. Devices stay
-with a job to the end of the round. A job that starts again, or on other nodes, loses its restart time.
+given whole devices for the round, those that do not fit are passed over. So does Sia's artifact; Gavel's own simulator
+(`resets_s`) keeps an allocation for a while although jobs come and go, then forgets what each has had but for what it
+is owed still, which breaks ties, and fills one type after the other, the fastest first. Then they are given their
+devices by number, the largest gangs first: those of the last round if nobody has taken them, else the first that are
+free. Devices stay with a job to the end of the round. A job that starts again, or on other nodes, loses its restart
+time.
 
-Two allocations are there: `max_sum_throughput_perf`, the largest sum of steps a second, as Sia's artifact runs it, and
-`max_min_fairness_perf`, the largest least rate relative to an equal share of all types.
+Three allocations are there: `max_sum_throughput_perf`, the largest sum of steps a second, as Sia's artifact runs it;
+`max_min_fairness_perf`, the largest least rate relative to an equal share of all types; and `fifo_perf`, in order of
+arrival each job's fastest type that has room, up to the first job that fits nowhere. The last two know no sizes, and
+one or the other is the best of all of Gavel's in each figure that was measured anew on its own lists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +27,14 @@ from scheduler.model.workload import Workload
 
 __all__ = ["ALLOCATIONS", "Outcome", "replay"]
 
+Int = NDArray[np.int64]
 Real = NDArray[np.float64]
+Flag = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Per job in order of arrival: submission and end in seconds, and starts beyond the first."""
+    """Per job in order of arrival: submission and end in seconds, infinite past the run; starts beyond the first."""
 
     submitted_s: Real
     ended_s: Real
@@ -98,9 +105,22 @@ def max_min_fairness_perf(rate: Real, count: Real, devices: Real) -> Real:
     return _solved(np.zeros_like(rate), rate, count, devices, floor)
 
 
+def fifo_perf(rate: Real, count: Real, devices: Real) -> Real:
+    share, free = np.zeros_like(rate), devices.copy()
+    for m in range(len(rate)):
+        fits = np.flatnonzero(count[m] <= free)
+        if not len(fits):
+            break
+        j = fits[np.argmax(rate[m, fits])]
+        share[m, j] = 1.0
+        free[j] -= count[m]
+    return share
+
+
 ALLOCATIONS: Mapping[str, Callable[[Real, Real, Real], Real]] = {
     "max_sum_throughput_perf": max_sum_throughput_perf,
     "max_min_fairness_perf": max_min_fairness_perf,
+    "fifo_perf": fifo_perf,
 }
 
 
@@ -111,10 +131,13 @@ def replay(
     round_s: float,
     per_node: Mapping[str, int] | None = None,
     load_first: bool = False,
+    first: int | None = None,
+    resets_s: float | None = None,
 ) -> Outcome:
-    """Run to the end of the last job. `per_node`: devices of a node, by type; one where nothing is said.
+    """Run until the `first` jobs have ended, or all. `per_node`: devices of a node, by type; one where nothing is said.
 
-    `load_first`: the first start of a job costs its restart time too.
+    `load_first`: the first start of a job costs its restart time too. No allocation looks at what is left of a job, so
+    that each is solved once for the same jobs; with `resets_s` at most so often, newcomers waiting until then.
     """
     types = list(devices)
     jobs, held = jobs_of(workload, types), np.array([float(devices[name]) for name in types])
@@ -128,15 +151,27 @@ def replay(
     starts = np.zeros(n, dtype=np.int64)
     solve = ALLOCATIONS[allocation]
     clock, rounds = 0, 0
-    while np.isinf(ended).any():
+    solved, solved_s, share = np.zeros(0, dtype=np.int64), -np.inf, np.zeros((0, k))
+    owed = np.zeros((n, k))  # seconds that were promised and not given, up to the last allocation
+    while np.isinf(ended[:first]).any():
         now_s = clock * round_s
         active = np.flatnonzero((jobs.arrival_s <= now_s) & np.isinf(ended))
         if not len(active):
             clock = int(np.ceil(jobs.arrival_s[np.isinf(ended)].min() / round_s))
             continue
-        share = solve(jobs.rate[active], jobs.count[active], held)
-        given_s = had[jobs.arrival_s <= now_s].sum(axis=0)
-        chosen = _chosen(share / (had[active] / given_s), share, jobs.count[active], jobs.rate[active], held)
+        if not np.array_equal(active, solved) and (resets_s is None or now_s - solved_s >= resets_s):
+            if resets_s is not None:
+                owed[solved] += share * (now_s - solved_s if len(solved) else 0.0) - (had[solved] - round_s / 2)
+                had[:] = round_s / 2
+            solved, solved_s, share = active, now_s, solve(jobs.rate[active], jobs.count[active], held)
+        mine = _rows_of(active, solved, share)
+        shut = (jobs.rate[active] <= 0) | ((mine <= 0) & (allocation == "fifo_perf"))
+        if resets_s is None:
+            given_s = had[jobs.arrival_s <= now_s].sum(axis=0)
+            chosen = _chosen(mine / (had[active] / given_s), mine, jobs.count[active], shut, held)
+        else:
+            had_s = had[active]
+            chosen = _filled(mine / (had_s / had_s.sum(axis=0)), owed[active], mine, jobs.count[active], shut, held)
         before, place = (
             place,
             _seated(dict(zip(active.tolist(), chosen.tolist(), strict=True)), place, jobs.count, held),
@@ -160,15 +195,33 @@ def replay(
     return Outcome(jobs.arrival_s, ended, starts - 1, rounds)
 
 
-def _chosen(priority: Real, share: Real, count: Real, rate: Real, devices: Real) -> NDArray[np.int64]:
-    """int64[n]: the type that each job runs on in this round, or -1."""
+def _rows_of(active: Int, solved: Int, share: Real) -> Real:
+    """float64[active, k]: their shares, nothing for jobs that were not there when the allocation was made."""
+    found = np.zeros((len(active), share.shape[1]))
+    known = np.isin(active, solved)
+    found[known] = share[np.searchsorted(solved, active[known])]
+    return found
+
+
+def _chosen(priority: Real, share: Real, count: Real, shut: Flag, devices: Real) -> Int:
+    """int64[n]: the type that each job runs on in this round, or -1; never one where `shut`, bool[n, k]."""
     n, k = share.shape
-    free = devices.copy()
-    found = np.full(n, -1, dtype=np.int64)
     order = np.lexsort((np.arange(n * k), -share.ravel(), -priority.ravel()))
-    for pair in order.tolist():
-        m, j = divmod(pair, k)
-        if found[m] < 0 and rate[m, j] > 0 and count[m] <= free[j]:
+    return _given(order.tolist(), count, shut, devices)
+
+
+def _filled(priority: Real, owed: Real, share: Real, count: Real, shut: Flag, devices: Real) -> Int:
+    """The same, one type after the other; of equal priorities who is owed most goes first."""
+    n, k = share.shape
+    turns = [np.lexsort((np.arange(n), -share[:, j], -owed[:, j], -priority[:, j])) * k + j for j in range(k)]
+    return _given(np.concatenate(turns).tolist(), count, shut, devices)
+
+
+def _given(pairs: Sequence[int], count: Real, shut: Flag, devices: Real) -> Int:
+    found, free = np.full(len(count), -1, dtype=np.int64), devices.copy()
+    for pair in pairs:
+        m, j = divmod(pair, len(devices))
+        if found[m] < 0 and not shut[m, j] and count[m] <= free[j]:
             found[m] = j
             free[j] -= count[m]
     return found

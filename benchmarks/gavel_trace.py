@@ -2,14 +2,17 @@
 
     python benchmarks/gavel_trace.py --throughputs F --jobs F --cluster v100=36,p100=36,k80=36
         [--policies fifo-best-type,priority] [--window 200:500[,300:3000]] [--restart-s 0] [--round-s 0]
-        [--sizes known|unknown] [--size-error SIGMA] [--seeds 0] [--first N] [--static] [-o json]
+        [--sizes known|unknown] [--size-error SIGMA] [--seeds 0] [--first N] [--static] [--against NAMES] [-o json]
     python benchmarks/gavel_trace.py --throughputs F --draw 1200 --gap-s 1800 --seeds 11:14 ...
 
 A job is a rigid gang on one type of device, alone on its devices, and may move between types; a move or a restart
 costs `--restart-s` and loses no work. `--draw N` draws lists by the published rule of Gavel's generator, one for each
 seed; with `--jobs` the seeds only draw the errors of `--size-error` (log-normal factors on what jobs declare).
 `--static`: all jobs arrive at 0, and the row has the linear bound on the makespan. A run ends when the last job of its
-windows has ended; arrivals go on until then. One row per policy, seed and window:
+windows has ended; arrivals go on until then. `--against fifo_perf,max_min_fairness_perf` replays the same lists by
+Gavel's own rounds of 360 s (`gavel_rounds.py`) in the same run, told the true sizes, and ends with one row for each
+policy: its mean and median time over the best of Gavel's in each case, `mean_over_best` averaged over the cases and
+`p50_over_best` at its worst. One row per policy, seed and window:
 
 mean_jct_h, p50_jct_h, p99_jct_h: submission to end. makespan_h: first submission to last end. restarts: attempts
 beyond a job's first over the window's jobs, restarts_per_job their mean. slowest_over_best: the largest ratio of a
@@ -31,8 +34,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy
 from msgspec import structs
+from numpy.typing import NDArray
 
 import scheduler
+from benchmarks.gavel_rounds import ALLOCATIONS, replay
 from scheduler.config import load_catalog
 from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
@@ -50,7 +55,10 @@ from scheduler.simulator.readers.gavel_lists import draw_gavel_jobs
 from scheduler.simulator.readers.makespan import makespan_bound_s
 from scheduler.simulator.simulate import simulate
 
+Real = NDArray[numpy.float64]
+
 HOUR_S = 3600.0
+GAVEL_ROUND_S, GAVEL_RESETS_S = 360.0, 1920.0
 EXCESS = 10.0
 
 PUBLISHED = {
@@ -133,23 +141,66 @@ def best_s(workload: Workload, index: int) -> float:
     return amount / max(m.rate for m in arrival.job.work.measured)
 
 
-def figures(jobs: Sequence[JobRecord], workload: Workload, first: int) -> dict[str, Any]:
-    times_s = numpy.array([to_s((job.ended_us or 0) - job.submitted_us) for job in jobs])
-    alone_s = numpy.array([best_s(workload, first + place) for place in range(len(jobs))])
-    restarts = sum(len(job.attempts) - 1 for job in jobs)
-    end_s = max(to_s(job.ended_us or 0) for job in jobs) - min(to_s(job.submitted_us) for job in jobs)
+def figures(submitted_s: Real, ended_s: Real, restarts: int, workload: Workload, first: int) -> dict[str, Any]:
+    """Of the jobs from the `first` on; times are float64[n]."""
+    times_s = ended_s - submitted_s
+    alone_s = numpy.array([best_s(workload, first + place) for place in range(len(times_s))])
     return {
-        "jobs": len(jobs),
+        "jobs": len(times_s),
         "mean_jct_h": float(times_s.mean()) / HOUR_S,
         "p50_jct_h": float(numpy.quantile(times_s, 0.5)) / HOUR_S,
         "p99_jct_h": float(numpy.quantile(times_s, 0.99)) / HOUR_S,
-        "makespan_h": end_s / HOUR_S,
+        "makespan_h": float(ended_s.max() - submitted_s.min()) / HOUR_S,
         "alone_mean_h": float(alone_s.mean()) / HOUR_S,
         "slowest_over_best": float((times_s / alone_s).max()),
         "worst_excess_h": float((times_s - EXCESS * alone_s).max()) / HOUR_S,
         "restarts": restarts,
-        "restarts_per_job": restarts / len(jobs),
+        "restarts_per_job": restarts / len(times_s),
     }
+
+
+def of_records(jobs: Sequence[JobRecord], workload: Workload, first: int) -> dict[str, Any]:
+    submitted_s = numpy.array([to_s(job.submitted_us) for job in jobs])
+    ended_s = numpy.array([to_s(job.ended_us or 0) for job in jobs])
+    return figures(submitted_s, ended_s, sum(len(job.attempts) - 1 for job in jobs), workload, first)
+
+
+def by_gavel(given: argparse.Namespace, name: str, seed: int) -> list[dict[str, Any]]:
+    workload = workload_of(given, seed)
+    windows = windows_of(given.window, len(workload.arrivals))
+    began, began_cpu = time.perf_counter(), time.process_time()
+    last = max(end for _, end in windows)
+    found = replay(workload, parse_counts(given.cluster), name, GAVEL_ROUND_S, first=last, resets_s=GAVEL_RESETS_S)
+    spent = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - began_cpu}
+    rows = []
+    for first, end in windows:
+        row = {"policy": f"gavel/{name}", "workload": workload.name, "seed": seed, "window": f"{first}:{end}"}
+        row |= {"restart_s": given.restart_s, "round_s": GAVEL_ROUND_S, "rounds": found.rounds} | spent
+        times = found.submitted_s[first:end], found.ended_s[first:end]
+        rows.append(row | figures(*times, int(found.restarts[first:end].sum()), workload, first))
+    return rows
+
+
+def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each policy against the best of Gavel's in each case: a seed and a window."""
+    best: dict[tuple[Any, ...], dict[str, float]] = {}
+    for row in rows:
+        if row["policy"].startswith("gavel/"):
+            case = best.setdefault((row["workload"], row["window"]), {})
+            for key in ("mean_jct_h", "p50_jct_h"):
+                case[key] = min(case.get(key, numpy.inf), row[key])
+    found = []
+    for name in dict.fromkeys(row["policy"] for row in rows):
+        mine = [(row, best[row["workload"], row["window"]]) for row in rows if row["policy"] == name]
+        found.append(
+            {
+                "policy": name,
+                "cases": len(mine),
+                "mean_over_best": float(numpy.mean([row["mean_jct_h"] / case["mean_jct_h"] for row, case in mine])),
+                "p50_over_best": max(row["p50_jct_h"] / case["p50_jct_h"] for row, case in mine),
+            }
+        )
+    return found
 
 
 def measure(given: argparse.Namespace, policy: str, seed: int) -> list[dict[str, Any]]:
@@ -176,7 +227,7 @@ def measure(given: argparse.Namespace, policy: str, seed: int) -> list[dict[str,
         row = {"policy": policy, "workload": exact.name, "seed": seed, "window": f"{first}:{end}"}
         row |= {"restart_s": given.restart_s, "round_s": given.round_s, "sizes": given.sizes}
         row |= {"size_error": given.size_error, "cycles": result.report.cycles, "wall_s": wall_s, "cpu_s": cpu_s}
-        row |= figures(result.state.jobs[first:end], workload, first)
+        row |= of_records(result.state.jobs[first:end], workload, first)
         row |= {"gavel": PUBLISHED.get(f"{exact.name} {first}:{end}", {})}
         if given.static:
             bound_h = makespan_bound_s(exact, parse_counts(given.cluster)) / HOUR_S
@@ -204,6 +255,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", choices=("known", "unknown"), default="known")
     parser.add_argument("--size-error", type=float, default=0.0, help="sigma of log-normal errors of declared sizes")
     parser.add_argument("--static", action="store_true", help="all jobs arrive at once")
+    parser.add_argument("--against", default="", help=f"of Gavel's own, with commas: {', '.join(ALLOCATIONS)}")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
     if bool(given.jobs) == bool(given.draw):
@@ -213,25 +265,38 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     given = parse()
-    rows = [row for seed in given.seeds for name in given.policies.split(",") for row in measure(given, name, seed)]
-    if given.output == "json":
-        machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
-        versions = {"dualtrack": scheduler.__version__, "python": platform.python_version(), "numpy": numpy.__version__}
-        command = " ".join(sys.argv)
-        found: dict[str, Any] = {"schema": "dualtrack/v1", "command": command, "machine": machine, "versions": versions}
-        found["results"] = rows
-        print(json.dumps(found, indent=1))
+    rivals = given.against.split(",") if given.against else []
+    rows = []
+    if given.output == "table":
+        print("policy                      list                        window   mean h   p50 h   p99 h  /job  cpu s")
+    for seed in given.seeds:
+        for name in [*given.policies.split(","), *(f"gavel/{rival}" for rival in rivals)]:
+            by, rival = (by_gavel, name.removeprefix("gavel/")) if name.startswith("gavel/") else (measure, name)
+            for row in by(given, rival, seed):
+                rows.append(row)
+                if given.output == "table":
+                    print(line(row), flush=True)
+    versus = compared(rows) if rivals else []
+    if given.output == "table":
+        for row in versus:
+            print(
+                f"{row['policy']:27} of Gavel's best: mean {row['mean_over_best']:.3f}, p50 {row['p50_over_best']:.3f}"
+            )
         return
-    print(
-        "policy            list                     seed    window   mean h   p50 h   p99 h  span h  /job x best  cpu s"
+    machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
+    versions = {"dualtrack": scheduler.__version__, "python": platform.python_version(), "numpy": numpy.__version__}
+    found = {"schema": "dualtrack/v1", "command": " ".join(sys.argv), "machine": machine, "versions": versions}
+    print(json.dumps(found | {"results": rows, "versus": versus}, indent=1))
+
+
+def line(row: dict[str, Any]) -> str:
+    found = (
+        f"{row['policy']:27} {row['workload']:25} {row['window']:>9} {row['mean_jct_h']:8.2f} {row['p50_jct_h']:7.2f}"
+        f" {row['p99_jct_h']:7.1f} {row['restarts_per_job']:5.2f} {row['cpu_s']:6.1f}"
     )
-    for row in rows:
-        print(
-            f"{row['policy']:17} {row['workload']:24} {row['seed']:4} {row['window']:>9} {row['mean_jct_h']:8.2f}"
-            f" {row['p50_jct_h']:7.2f} {row['p99_jct_h']:7.1f} {row['makespan_h']:7.1f} {row['restarts_per_job']:5.2f}"
-            f" {row['slowest_over_best']:6.1f} {row['cpu_s']:6.1f}"
-            + (f"  {row['over_bound']:.4f} of {row['bound_h']:.2f} h" if "bound_h" in row else "")
-        )
+    if "bound_h" in row:
+        found += f"  makespan {row['makespan_h']:.2f} h, {row['over_bound']:.4f} of the bound"
+    return found if row["worst_excess_h"] <= 0 else found + f"  ten times its best and {row['worst_excess_h']:.0f} h"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ GAVEL = (
     "fifo-best-type",
 )
 
+POLICY_AND_RIVAL = ("fifo-best-type", "gavel/fifo_perf")
+
 
 def test_windows_count_their_own_jobs_of_one_and_the_same_run(printed):
     whole, last = printed(gavel_trace, *GAVEL, "--window", "0:3,2:3")
@@ -54,6 +56,21 @@ def test_a_static_list_has_its_bound_beside(printed):
     (row,) = printed(gavel_trace, *GAVEL, "--static")
     assert row["bound_h"] <= row["makespan_h"]
     assert row["over_bound"] == pytest.approx(row["makespan_h"] / row["bound_h"])
+
+
+def test_the_same_list_by_gavel_s_rounds_stands_beside(printed):
+    rows = printed(gavel_trace, *GAVEL, "--window", "0:3,1:3", "--against", "fifo_perf,max_min_fairness_perf")
+    ours, theirs = ([r["mean_jct_h"] for r in rows if r["policy"] == name] for name in POLICY_AND_RIVAL)
+    assert len(ours) == len(theirs) == 2
+    found = gavel_trace.compared(rows)
+    assert {row["policy"]: row["cases"] for row in found} == {
+        "fifo-best-type": 2,
+        "gavel/fifo_perf": 2,
+        "gavel/max_min_fairness_perf": 2,
+    }
+    least = min(row["mean_over_best"] for row in found if row["policy"].startswith("gavel/"))
+    assert least == pytest.approx(1.0)
+    assert theirs[0] * 3600 >= (100 + 200 + 220) / 3  # rounds of 360 s never start anybody sooner
 
 
 def test_wrong_sizes_change_what_is_told_and_not_what_is_true(printed):
