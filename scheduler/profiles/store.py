@@ -1,0 +1,205 @@
+"""All that is known of rates, cell by cell. A store is a value: an observation makes a new one.
+
+A cell that was never seen is judged by its relatives: the same job and chip under other software, then in another
+layout, each less certain by what such changes were seen to do; then by the prediction it is asked against.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec import Struct, field, structs
+
+from scheduler.model.accelerators import Provenance
+from scheduler.model.rates import Cell, CellRate, Stack
+from scheduler.profiles.calibration import (
+    RUN_NOISE,
+    STACK_SHIFT,
+    Belief,
+    Run,
+    believed,
+    combined,
+    updated,
+    widened,
+)
+from scheduler.profiles.drift import Drift, Shift
+from scheduler.profiles.table import Rate
+
+__all__ = ["Known", "Observed", "Store", "store_of"]
+
+LAYOUT_SHIFT = 0.2
+"""Log units by which a model that is right for one layout may be wrong for another of the same job on the same chip."""
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """One cell's entry. `relative`: the belief is of observed over predicted, not of the figure itself."""
+
+    cell: Cell
+    belief: Belief
+    relative: bool = False
+    provenance: Provenance = Provenance.MODELLED
+    source: str = ""
+    version: int = 1
+    drift: Drift = Drift()
+
+    def as_file(self) -> CellRate:
+        """The entry as files hold it."""
+        rate = self.belief.rate()
+        return CellRate(
+            cell=self.cell,
+            value=rate.value,
+            low=rate.low,
+            high=rate.high,
+            runs=self.belief.runs,
+            noise=self.belief.noise,
+            relative=self.relative,
+            provenance=self.provenance,
+            source=self.source,
+            version=self.version,
+        )
+
+
+class Observed(Struct, frozen=True):
+    """The store after a run, and whether the cell has drifted; where it has, its belief starts anew, widened."""
+
+    store: "Store"
+    shift: Shift
+
+
+class Store(Struct, frozen=True):
+    """Cells with what is known of each; iterates in order of cells. Made by `store_of` and by observing."""
+
+    known: Mapping[Cell, Known] = field(default_factory=dict)
+    relatives: Mapping[Cell, tuple[Cell, ...]] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Known]:
+        return (self.known[cell] for cell in sorted(self.known))
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def rate(self, cell: Cell, predicted: Rate | None = None) -> Rate | None:
+        """The cell's figure with its 90 % band. `predicted` is a model's figure for the very size that is asked for.
+
+        Entries relative to predictions need one. None where neither an entry nor a prediction tells anything.
+        """
+        entry = self.known.get(cell)
+        if entry is not None and (predicted is not None or not entry.relative):
+            return _scaled(entry.belief.rate(entry.provenance), predicted if entry.relative else None)
+        related = self._related(cell, relative=predicted is not None)
+        if predicted is None:
+            return related.rate(Provenance.DERIVED) if related else None
+        if related is None:
+            return predicted
+        return _scaled(combined((_of_prediction(predicted), related)).rate(Provenance.DERIVED), predicted)
+
+    def observe(self, cell: Cell, run: Run, predicted: Rate | None = None, source: str = "") -> Observed:
+        """What a run showed of a cell. With a prediction for the same size, what is learnt is the factor between.
+
+        ValueError where the cell is known relative to predictions and none is given.
+        """
+        entry = self.known.get(cell)
+        if entry is None:
+            return Observed(self.with_entries([self._begun(cell, run, predicted, source)]), Shift.NONE)
+        fresh = _less_prediction(cell, run, predicted, entry.relative)
+        off = (fresh.log_rate - entry.belief.mean) / entry.belief.spread
+        drift = entry.drift.after(off) if entry.belief.runs else entry.drift
+        drifted = drift.shift is not Shift.NONE
+        learnt = structs.replace(
+            entry,
+            belief=updated(widened(entry.belief) if drifted else entry.belief, fresh),
+            provenance=Provenance.MEASURED,
+            source=source or entry.source,
+            drift=Drift() if drifted else drift,
+            version=entry.version + drifted,
+        )
+        return Observed(self.with_entries([learnt]), drift.shift)
+
+    def with_entries(self, entries: Iterable[Known]) -> "Store":
+        """The store with these entries in place of those of the same cells."""
+        known, relatives = dict(self.known), dict(self.relatives)
+        for entry in entries:
+            if entry.cell not in known:
+                job = _job_and_chip(entry.cell)
+                relatives[job] = (*relatives.get(job, ()), entry.cell)
+            known[entry.cell] = entry
+        return Store(known, relatives)
+
+    def _begun(self, cell: Cell, run: Run, predicted: Rate | None, source: str) -> Known:
+        """An entry after its first run: what the prediction and relatives say, moved by the run; of a stranger, the run
+        itself. Where only the software is new, it is a new version."""
+        relative = predicted is not None
+        fresh = _less_prediction(cell, run, predicted, relative)
+        related = self._related(cell, relative)
+        grounds = [_of_prediction(predicted)] if predicted else []
+        grounds += [related] if related else []
+        begun = Belief(fresh.log_rate, math.hypot(RUN_NOISE, fresh.sd), runs=1)
+        if grounds:
+            begun = updated(structs.replace(combined(grounds), runs=0), fresh)
+        versions = [other.version for other in self._kin(cell) if _same_but_stack(other.cell, cell)]
+        return Known(
+            cell=cell,
+            belief=begun,
+            relative=relative,
+            provenance=Provenance.MEASURED,
+            source=source,
+            version=max(versions, default=0) + 1,
+        )
+
+    def _kin(self, cell: Cell) -> list[Known]:
+        return [self.known[other] for other in self.relatives.get(_job_and_chip(cell), ()) if other != cell]
+
+    def _related(self, cell: Cell, relative: bool) -> Belief | None:
+        others = [entry for entry in self._kin(cell) if entry.relative == relative]
+        software = [widened(e.belief, STACK_SHIFT) for e in others if _same_but_stack(e.cell, cell)]
+        if software or not relative:
+            return combined(software) if software else None
+        layouts = [widened(e.belief, LAYOUT_SHIFT) for e in others if _same_but_layout(e.cell, cell)]
+        return combined(layouts) if layouts else None
+
+
+def store_of(rates: Iterable[CellRate]) -> Store:
+    """The store that files hold."""
+    entries = (
+        Known(
+            cell=rate.cell,
+            belief=believed(rate.value, rate.low, rate.high, rate.noise, rate.runs),
+            relative=rate.relative,
+            provenance=rate.provenance,
+            source=rate.source,
+            version=rate.version,
+        )
+        for rate in rates
+    )
+    return Store().with_entries(entries)
+
+
+def _job_and_chip(cell: Cell) -> Cell:
+    return structs.replace(cell, stack=Stack(), layout="")
+
+
+def _of_prediction(predicted: Rate) -> Belief:
+    """How far a prediction may be off, by its own band."""
+    return believed(1.0, predicted.low / predicted.value, predicted.high / predicted.value)
+
+
+def _less_prediction(cell: Cell, run: Run, predicted: Rate | None, relative: bool) -> Run:
+    if not relative:
+        return run
+    if predicted is None:
+        problem = f"{cell.family} on {cell.accelerator} is known relative to a prediction, and none is given"
+        raise ValueError(problem)
+    return Run(run.log_rate - math.log(predicted.value), run.sd)
+
+
+def _same_but_stack(one: Cell, other: Cell) -> bool:
+    return structs.replace(one, stack=other.stack) == other
+
+
+def _same_but_layout(one: Cell, other: Cell) -> bool:
+    return structs.replace(one, layout=other.layout) == other
+
+
+def _scaled(rate: Rate, predicted: Rate | None) -> Rate:
+    factor = predicted.value if predicted else 1.0
+    absolute = predicted.absolute if predicted else True
+    return Rate(rate.value * factor, rate.low * factor, rate.high * factor, rate.provenance, absolute)
