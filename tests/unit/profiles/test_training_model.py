@@ -1,0 +1,105 @@
+"""A fitted training model: times, bands, and what it says of what it never saw."""
+
+import numpy as np
+import pytest
+
+from scheduler.profiles.siblings import Belief
+from scheduler.profiles.training_model import Steps, fit_training, predict_steps
+
+BELIEFS = (Belief(1.0, 1.0, ((0.0, 0.3),), own_sd=0.1), Belief(1.0, 1.0, ((0.0, 0.3),), own_sd=0.1))
+MODELS = tuple(f"model-{n}" for n in range(6))
+
+
+def drawn(devices, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
+    """Rows of `devices` with errors of their own and of their models'."""
+    draw = np.random.default_rng(seed)
+    of_model = dict(zip(MODELS, draw.normal(0, shift, len(MODELS)), strict=True))
+    of_device = dict(zip(devices, draw.normal(0, 0.05, len(devices)), strict=True))
+    names = tuple(np.repeat(devices, rows).tolist())
+    models = tuple(draw.choice(MODELS, len(names)).tolist())
+    terms = draw.lognormal(0, 0.7, (len(names), 2))
+    steps = Steps(
+        terms=terms,
+        covariates=np.zeros((len(names), 1)),
+        devices=names,
+        engines=("engine",) * len(names),
+        models=models,
+        vendors=(vendor,) * len(names),
+        counts=np.full(len(names), 8),
+    )
+    off = np.array([of_model[m] + of_device[d] for m, d in zip(models, names, strict=True)])
+    return steps, terms.sum(axis=1) * np.exp(off + draw.normal(0, noise, len(names)))
+
+
+def covered(predicted, times):
+    return float(((predicted.low <= times) & (times <= predicted.high)).mean())
+
+
+def test_bands_hold_nine_in_ten_of_models_never_seen():
+    steps, times = drawn(("a", "b", "c"), rows=200)
+    held = np.array(steps.models) == "model-0"
+    model = fit_training(steps.where(~held), times[~held], beliefs=BELIEFS)
+    predicted = predict_steps(model, steps.where(held))
+    assert predicted.extrapolates.all()
+    assert 0.75 <= covered(predicted, times[held]) <= 1.0
+    assert np.median(predicted.high / predicted.low) < 1.4
+
+
+def test_bands_in_sample_hold_nine_in_ten_and_are_no_wider_than_out_of_sample():
+    steps, times = drawn(("a", "b", "c"), rows=200)
+    model = fit_training(steps, times, beliefs=BELIEFS)
+    predicted = predict_steps(model, steps)
+    assert 0.88 <= covered(predicted, times) <= 0.93
+    assert not predicted.extrapolates.any()
+    assert all(model.known_reach[name] <= model.new_reach[name] for name in model.devices)
+
+
+def test_a_device_never_seen_has_a_wider_band_and_observations_narrow_it():
+    steps, times = drawn(("a", "b", "c"))
+    new = np.array(steps.devices) == "c"
+    base = fit_training(steps.where(~new), times[~new], beliefs=BELIEFS)
+    first = new & (np.cumsum(new) <= 3)
+    after = fit_training(steps.where(~new | first), times[~new | first], beliefs=BELIEFS, bands=base)
+    rest = steps.where(new & ~first)
+    blind, informed = predict_steps(base, rest), predict_steps(after, rest)
+    known = predict_steps(base, steps.where(~new))
+    assert blind.extrapolates.all()
+    assert np.median(known.high / known.low) < np.median(informed.high / informed.low)
+    assert np.median(informed.high / informed.low) < np.median(blind.high / blind.low)
+    observed = times[new & ~first]
+    assert np.abs(informed.times / observed - 1).mean() < np.abs(blind.times / observed - 1).mean()
+
+
+def test_a_vendor_never_seen_is_doubted_more():
+    steps, times = drawn(("a", "b"))
+    model = fit_training(steps, times, beliefs=BELIEFS)
+    relative, stranger = (predict_steps(model, drawn(("z",), vendor=v)[0]) for v in ("one", "other"))
+    assert np.median(stranger.high / stranger.low) > 1.2 * np.median(relative.high / relative.low)
+
+
+def test_counts_far_beyond_those_seen_are_marked():
+    steps, times = drawn(("a", "b"))
+    model = fit_training(steps, times, beliefs=BELIEFS)
+    many = Steps(
+        terms=steps.terms,
+        covariates=steps.covariates,
+        devices=steps.devices,
+        engines=steps.engines,
+        models=steps.models,
+        vendors=steps.vendors,
+        counts=steps.counts * 64,
+    )
+    assert predict_steps(model, many).extrapolates.all()
+
+
+def test_a_handful_of_measurements_gets_the_band_of_what_models_differ_by():
+    steps, times = drawn(("a",), rows=4)
+    model = fit_training(steps, times, beliefs=BELIEFS)
+    assert model.new_reach[""] == 0.25
+    assert (predict_steps(model, steps).high / times > 1.2).all()
+
+
+def test_times_that_cannot_be_are_refused():
+    steps, times = drawn(("a",), rows=4)
+    with pytest.raises(ValueError, match="above 0"):
+        fit_training(steps, times * 0, beliefs=BELIEFS)
