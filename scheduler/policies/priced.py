@@ -43,7 +43,7 @@ def _keys(problem: Problem, before: Flag | None) -> Int:
 
 
 def _turns(problem: Problem) -> Int:
-    """int64[n]: below TURNS, of those who wait to borrow the less, the less their tenant used of late for its weight."""
+    """int64[n]: below TURNS, of those who wait to borrow the less, the less their tenant used for its weight."""
     if not problem.turn.any():
         return np.zeros(len(problem.number), dtype=np.int64)
     known, place = np.unique(problem.turn, return_inverse=True)

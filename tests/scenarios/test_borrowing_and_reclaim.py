@@ -229,8 +229,7 @@ def test_what_runs_goes_on_when_its_budget_is_spent():
 
 @pytest.mark.parametrize("policy", sorted(set(POLICIES) - set(DEALS) - {"fifo", "fifo-best-type"}))
 def test_who_borrowed_less_lately_borrows_first(policy):
-    """Whatever the policy makes of the jobs; those that deal shares out are fair by what they deal, and to go by arrival
-    is what the others promise."""
+    """Whatever the policy makes of the jobs; those left out are fair by what they deal, or promise to go by arrival."""
     named = msgspec.structs.replace(QUICK, name=policy)
     at = table(named, red=quota(0, 8), blue=quota(0, 8), green=quota(8))
     heavy = [at.submit(job(f"h{n}", *H200)) for n in range(2)]
