@@ -154,15 +154,15 @@ class Cursor:
         return float(value)
 
     def enum(self, kind: type[E]) -> E:
-        value = self.node.value
-        names = [member.value for member in kind]
-        if isinstance(value, (dict, list)) or self.node.text not in names:
+        found: E | None = kind._value2member_map_.get(self.node.text)  # type: ignore[assignment]  # of this very kind
+        if found is None or isinstance(self.node.value, (dict, list)):
+            names = [member.value for member in kind]
             text = self.node.text[:64]
             begun = [name for name in names if len(text) > 2 and name.startswith(text)]
             close = begun or difflib.get_close_matches(text, names, n=1, cutoff=0.6)
             guess = f"did you mean `{close[0]}`? " if close else ""
             raise self.wrong(f"{self.described()} is not allowed", f"{guess}one of {', '.join(names)}")
-        return kind(self.node.text)
+        return found
 
     def choice(self, *allowed: str) -> str:
         if isinstance(self.node.value, (dict, list)) or self.node.text not in allowed:

@@ -56,34 +56,36 @@ def job_of(cursor: Cursor, catalog: Catalog | None = None) -> Job:
     return job
 
 
-def _rest(fields: Fields) -> dict[str, Any]:
-    """The fields that stand alone, as far as they are given."""
-    readers: dict[str, tuple[str, Callable[[Cursor], object]]] = {
-        "tenant": ("tenant", tenant_path),
-        "class": ("job_class", lambda c: c.enum(JobClass)),
-        "priority": ("priority", lambda c: c.integer(0, MAX_PRIORITY)),
-        "workdir": ("workdir", lambda c: c.line_of_text(4096)),
-        "secrets": ("secrets", lambda c: names(c, "secret")),
-        "mounts": ("mounts", mounts),
-        "service": ("service", service),
-        "moves": ("moves", lambda c: c.enum(Moves)),
-        "checkpoint": ("checkpoint", checkpoint),
-        "time_limit": ("time_limit_us", _positive),
-        "retries": ("retries", retries),
-        "no_progress_timeout": ("no_progress_timeout_us", _positive),
-        "after": ("after", after),
-        "deadline": ("deadline_us", date),
-        "labels": ("labels", labels),
-        "array": ("array", array),
-    }
-    return {to: reader(item) for key, (to, reader) in readers.items() if (item := fields.get(key))}
-
-
 def _positive(cursor: Cursor) -> int:
     us = duration(cursor)
     if us == 0:
         raise cursor.wrong("must be longer than zero", "leave the field out for no limit")
     return us
+
+
+_ALONE: Final[dict[str, tuple[str, Callable[[Cursor], object]]]] = {
+    "tenant": ("tenant", tenant_path),
+    "class": ("job_class", lambda c: c.enum(JobClass)),
+    "priority": ("priority", lambda c: c.integer(0, MAX_PRIORITY)),
+    "workdir": ("workdir", lambda c: c.line_of_text(4096)),
+    "secrets": ("secrets", lambda c: names(c, "secret")),
+    "mounts": ("mounts", mounts),
+    "service": ("service", service),
+    "moves": ("moves", lambda c: c.enum(Moves)),
+    "checkpoint": ("checkpoint", checkpoint),
+    "time_limit": ("time_limit_us", _positive),
+    "retries": ("retries", retries),
+    "no_progress_timeout": ("no_progress_timeout_us", _positive),
+    "after": ("after", after),
+    "deadline": ("deadline_us", date),
+    "labels": ("labels", labels),
+    "array": ("array", array),
+}
+
+
+def _rest(fields: Fields) -> dict[str, Any]:
+    """The fields that stand alone, as far as they are given."""
+    return {to: reader(item) for key, (to, reader) in _ALONE.items() if (item := fields.get(key))}
 
 
 def _roles(fields: Fields, catalog: Catalog | None) -> tuple[Role, ...]:
