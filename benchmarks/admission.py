@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import _crowd as crowd
+import _served as served
 
-from scheduler.config import load_catalog
+from scheduler.config import encode, load_catalog
 from scheduler.engine import State, intake
 from scheduler.journal.memory import MemoryDisk, MemoryJournal
 from scheduler.journal.store import open_journal
@@ -43,6 +44,7 @@ from scheduler.model.jobs import Job
 from scheduler.model.policy import Policy
 from scheduler.model.rules import Rules
 from scheduler.ports import JournalStore
+from scheduler.service.daemon import spare_collector
 from scheduler.service.loop import Change, EngineLoop, Proposal
 from scheduler.service.modes import RunMode
 
@@ -173,7 +175,35 @@ def decided(loop: EngineLoop) -> list[str]:
         time.sleep(0.005)
 
 
+def over_http(given: argparse.Namespace) -> dict[str, Any]:
+    """A row of `http`: a service of its own, and clients that each wait for their answer."""
+    config = configured(given.jobs, given.queues)
+    bodies = [served.body_of(encode(job)) for job, _ in crowd.jobs(given.jobs, config.tenants, 0, tuple(SHARES))]
+    with served.Served(config) as service:
+        token = service.endpoint.token
+        requests = [served.request("/v1/jobs", token, body, f"key-{n}") for n, body in enumerate(bodies)]
+        found = served.measured(service, requests, given.clients, given.seconds)
+        jobs = service.replayed()
+    answered, took = found["answered"], found["took"]
+    return {
+        "workload": "http",
+        "policy": config.policy.name,
+        "jobs": len(jobs),
+        "queues": given.queues,
+        "devices": config.cluster.device_count(),
+        "clients": given.clients,
+        "started": sum(job.state.value == "starting" for job in jobs),
+        "wall_s": round(took, 3),
+        "jobs_per_s": round(answered / took, 1),
+        "server_cpu_s_per_1000": round(1000 * found["server_cpu_s"] / answered, 3),
+        "client_cpu_s_per_1000": round(1000 * found["client_cpu_s"] / answered, 3),
+        "peer_jobs_per_s": PUBLISHED_JOBS_PER_S,
+    }
+
+
 def measure(workload: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    if workload == "http":
+        return over_http(given)
     config = configured(given.jobs, given.queues)
     if workload == "decision":
         journal: Any = Discarded(MemoryDisk())
@@ -181,13 +211,14 @@ def measure(workload: str, given: argparse.Namespace, folder: Path) -> dict[str,
         journal = open_journal(folder / f"{workload}.db")
     source = iter(list(changes(config, given.jobs)))
     loop = opened(config, journal, journal.lead())
-    began = time.perf_counter()
+    spare_collector()
+    cpu, began = time.process_time(), time.perf_counter()
     if workload == "clients":
         by_clients(loop, source, given.clients, given.seconds)
     else:
         batched(loop, source)
     states = decided(loop)
-    took = time.perf_counter() - began
+    took, used = time.perf_counter() - began, time.process_time() - cpu
     loop.stop()
     journal.close()
     return {
@@ -200,6 +231,7 @@ def measure(workload: str, given: argparse.Namespace, folder: Path) -> dict[str,
         "started": sum(state == "starting" for state in states),
         "wall_s": round(took, 3),
         "jobs_per_s": round(len(states) / took, 1),
+        "cpu_s_per_1000": round(1000 * used / len(states), 3),
         "peer_jobs_per_s": PUBLISHED_JOBS_PER_S,
         "peak_rss_mib": crowd.peak_rss_mib(),
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scheduler.cli.output import Format, document, say
+from scheduler.cli.output import Format, complain, document, say
 from scheduler.cli.selection import FormatOption, HomeOption, Labels, ServerOption, connect
 
 if TYPE_CHECKING:
@@ -56,14 +56,21 @@ def submit(
 
 
 def _enter(client: "Client", jobs: list[dict[str, Any]], key: str, output: Format) -> None:
-    found: list[dict[str, Any]] = []
-    try:
-        for number, job in enumerate(jobs):
-            # a key of our own makes the client's retries safe even where the user gave none
-            own = f"{key}-{number}" if key and len(jobs) > 1 else key or uuid.uuid4().hex
-            found += client.submit(job, own)
-    finally:  # where one is refused, those before it have been entered and are told of
-        _say_entered(found, output)
+    """Several jobs go in together. Those that are refused are told of when the others have been shown."""
+    from scheduler.errors import DualtrackError
+
+    # keys of our own make the client's retries safe even where the user gave none
+    keys = [f"{key}-{number}" if key else uuid.uuid4().hex for number in range(len(jobs))]
+    if len(jobs) == 1:
+        _say_entered(client.submit(jobs[0], key or keys[0]), output)
+        return
+    found = client.submit_all(list(zip(jobs, keys, strict=True)))
+    _say_entered([view for item in found if not isinstance(item, DualtrackError) for view in item], output)
+    refused = [(job, item) for job, item in zip(jobs, found, strict=True) if isinstance(item, DualtrackError)]
+    for job, error in refused[:-1]:
+        complain(f"error: {job.get('name', '')}: {error}")
+    if refused:
+        raise refused[-1][1]
 
 
 def _say_entered(found: list[dict[str, Any]], output: Format) -> None:

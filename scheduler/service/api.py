@@ -18,6 +18,8 @@ from scheduler.service.routes_fleet import router as fleet_router
 from scheduler.service.routes_jobs import router as jobs_router
 from scheduler.service.routes_reservations import router as reservations_router
 from scheduler.service.routes_tenants import router as tenants_router
+from scheduler.service.submissions import Shortcut
+from scheduler.service.submissions import router as submissions_router
 
 __all__ = ["build_app"]
 
@@ -28,6 +30,8 @@ def build_app(desk: Desk) -> FastAPI:
     """The application over one desk. Every answer that is not a success is `{"error": {code, message, remedy}}`."""
     app = FastAPI(title="dualtrack", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.desk = desk
+    app.add_middleware(Shortcut, refused=_answer)
+    app.include_router(submissions_router)
     app.include_router(jobs_router)
     app.include_router(fleet_router)
     app.include_router(tenants_router)

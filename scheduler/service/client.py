@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 
-from scheduler.errors import OverloadedError, UnavailableError
+from scheduler.errors import DualtrackError, OverloadedError, UnavailableError
 from scheduler.service.faults import error_from
 from scheduler.service.settings import Endpoint
 
 __all__ = ["Client"]
 
 View = dict[str, Any]
+
+BATCH_JOBS: Final = 1_000
+BATCH_BYTES: Final = 4_000_000
+BATCH_JOB_BYTES: Final = 512  # of key, separators and escapes around a job
 
 
 class Client:
@@ -39,6 +43,16 @@ class Client:
         """Enter one job (an array gives many). The same `key` again is answered alike and enters nothing."""
         headers = {"Idempotency-Key": key} if key else {}
         return self._items(self._send("POST", "/v1/jobs", json=job, headers=headers, tries=3 if key else 1))
+
+    def submit_all(self, jobs: Sequence[tuple[Mapping[str, Any], str]]) -> list[list[View] | DualtrackError]:
+        """Enter jobs with their keys (or empty texts), many with one commit: of each what it gave, or its refusal."""
+        found: list[list[View] | DualtrackError] = []
+        for part in _portions(jobs):
+            items = [{"job": job, "key": key} for job, key in part]
+            tries = 3 if all(key for _, key in part) else 1
+            for item in self._items(self._send("POST", "/v1/jobs/batch", json={"items": items}, tries=tries)):
+                found.append(item["jobs"] if "jobs" in item else error_from(200, item))
+        return found
 
     def jobs(self, *, state: str = "", tenant: str = "", labels: Sequence[str] = (), limit: int = 1_000) -> list[View]:
         """Jobs, newest last; all pages up to `limit`."""
@@ -188,6 +202,21 @@ class Client:
         if not isinstance(items, list):
             raise OverloadedError("the service's answer holds no items", "check that versions agree")
         return items
+
+
+def _portions(jobs: Sequence[tuple[Mapping[str, Any], str]]) -> Iterator[list[tuple[Mapping[str, Any], str]]]:
+    """As the service takes them: so many, and so large together."""
+    part: list[tuple[Mapping[str, Any], str]] = []
+    size = 0
+    for job, key in jobs:
+        more = len(json.dumps(job)) + BATCH_JOB_BYTES
+        if part and (len(part) == BATCH_JOBS or size + more > BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append((job, key))
+        size += more
+    if part:
+        yield part
 
 
 def _path(*parts: str) -> str:

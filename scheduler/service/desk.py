@@ -1,6 +1,6 @@
 """What every route of the API works with, and how a request finds its caller and its job."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -64,19 +64,22 @@ def identify(request: Request) -> Identity:
     return desk.tokens.identify(token.strip(), desk.clock.now_us())
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
     """The whole body. Raises TooLargeError as soon as it is clear that it is too large."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > BODY_LIMIT:
-            raise TooLargeError(f"the body is larger than {BODY_LIMIT // 1024} KiB", "send less at once")
+        if size > limit:
+            raise TooLargeError(f"the body is larger than {limit // 1024} KiB", "send less at once")
         parts.append(part)
     return b"".join(parts)
 
 
-body_of: Callable[[Request], Awaitable[bytes]] = _body
+async def _body(request: Request) -> bytes:
+    return await body_of(request)
+
+
 Body = Depends(_body)
 
 

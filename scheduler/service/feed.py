@@ -54,24 +54,27 @@ class Feed:
 
     def __init__(self, describe: Callable[[int], tuple[str, str]]) -> None:
         self._describe = describe
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._records: deque[Record] = deque(maxlen=KEPT)
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._closed = False
 
     def publish(self, records: Iterable[Record]) -> None:
-        fresh = [entry for record in records for entry in self._entries_of(record)]
+        """Records are kept as they are; entries are made for those who listen, or ask later."""
+        fresh = list(records)
         with self._lock:
-            self._entries.extend(fresh)
+            self._records.extend(fresh)
             listeners = list(self._listeners)
-        for listener in listeners:
-            for entry in fresh:
-                listener.put(entry)
+        if listeners:
+            for entry in [entry for record in fresh for entry in self._entries_of(record)]:
+                for listener in listeners:
+                    listener.put(entry)
 
-    def history(self, after: int = 0, job: str = "") -> list[Entry]:
+    def history(self, after: int = 0, job: str = "") -> Iterator[Entry]:
         """Entries with a larger sequence number, oldest first."""
         with self._lock:
-            return [e for e in self._entries if e["seq"] > after and (not job or e.get("job") == job)]
+            kept = [record for record in self._records if record.seq > after]
+        return (e for record in kept for e in self._entries_of(record) if not job or e.get("job") == job)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> Listener:
         with self._lock:

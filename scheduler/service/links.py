@@ -64,6 +64,8 @@ class CellLink:
         self._id_of = id_of
         self._lock = threading.Lock()
         self._chains: dict[AttemptKey, deque[Command]] = {}
+        self._ready: deque[AttemptKey] = deque()  # chains that nobody works at
+        self._workers = 0
         self._seen: dict[AttemptKey, int] = {}
         self._closing = threading.Event()
         self._relist = threading.Event()
@@ -95,14 +97,18 @@ class CellLink:
 
     def send(self, commands: Sequence[Command]) -> None:
         """Queue commands; returns at once."""
-        for command in commands:
-            key = (command.job_id, command.attempt)
-            with self._lock:
+        with self._lock:
+            for command in commands:
+                key = (command.job_id, command.attempt)
                 chain = self._chains.setdefault(key, deque())
                 chain.append(command)
-                first = len(chain) == 1
-            if first and not self._closing.is_set():
-                self._pool.submit(self._drain, key)
+                if len(chain) == 1:
+                    self._ready.append(key)
+            wanted = min(len(self._ready), CALLS_AT_ONCE - self._workers)
+            if wanted > 0 and not self._closing.is_set():
+                self._workers += wanted
+                for _ in range(wanted):
+                    self._pool.submit(self._work)
 
     def close(self) -> None:
         """Stop asking and sending; attempts go on running."""
@@ -111,6 +117,15 @@ class CellLink:
         if self._poller.is_alive():
             self._poller.join(timeout=POLL_S + 2)
         self._executor.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._ready or self._closing.is_set():
+                    self._workers -= 1
+                    return
+                key = self._ready.popleft()
+            self._drain(key)
 
     def _drain(self, key: AttemptKey) -> None:
         while True:

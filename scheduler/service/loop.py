@@ -6,12 +6,14 @@ When a commit fails, nothing of the batch is acknowledged and the thread ends: t
 journal and must not be shown.
 """
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import groupby
 from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
@@ -25,6 +27,7 @@ from scheduler.model.commands import Command
 from scheduler.model.events import Allocated, AttemptEnded, AttemptProgressed, CellReachability, Event, Record
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.ports import AttemptStatus, Clock, JournalStore
+from scheduler.service.answers import Answers, Reply
 from scheduler.service.links import CellLink, Listed, Received, StartFailed
 from scheduler.service.modes import RunMode, permitted
 
@@ -39,9 +42,9 @@ CHECKPOINT_EVERY: Final = 5_000
 """Records between two checkpoints, or as many as there are jobs where that is more: an image holds every job, so that
 writing it costs each record the same however long the history grows."""
 
-LONG_CYCLE_S: Final = 0.02
-"""After a cycle that took longer, as much time goes to batches without one: with a very long queue, submissions are
-made durable and answered at the pace of the disk, and decided a few at a time."""
+LONG_CYCLE_S: Final = 0.002
+"""After a cycle that took longer, as much time goes to batches without one: on a large fleet or with a long queue,
+submissions are made durable and answered at the pace of the disk, and decided a few at a time."""
 
 ANSWER_WITHIN_S: Final = 30.0
 
@@ -74,7 +77,7 @@ class _Ask(Struct):
 
 class _Request(Struct):
     change: Change
-    future: "Future[Any]"
+    future: "Future[Any] | Reply"
 
 
 _Item = _Ask | _Request | Received | StartFailed | Listed
@@ -106,6 +109,7 @@ class EngineLoop:
         self._rest_until_s = 0.0
         self._owed = False  # a cycle was due while the engine rested
         self._stopping = threading.Event()
+        self._answers: Answers | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.offers: dict[int, Allocated] = {}
         self.on_failure: Callable[[], None] = lambda: None
@@ -154,6 +158,31 @@ class EngineLoop:
         self._queue.put(_Request(change, future))
         return future
 
+    async def change_soon(self, change: Change) -> Any:
+        """`change` for a coroutine. All callers have to be on one event loop at a time."""
+        (answer,) = await self.change_all_soon([change])
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def change_all_soon(self, changes: Sequence[Change]) -> list[Any]:
+        """Carry out the changes in their order, and return the answer of each, or the error that refused it."""
+        loop = asyncio.get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = Answers(loop)
+        replies = [Reply(self._answers) for _ in changes]
+        if self.failure is not None or self._stopping.is_set():
+            raise self._unavailable()
+        for change, reply in zip(changes, replies, strict=True):
+            self._queue.put(_Request(change, reply))
+        if self.failure is not None:  # it may have looked through the queue for the last time before we came
+            self._refuse_waiting()
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return [await _settled(reply.future) for reply in replies]
+        except TimeoutError:
+            raise self._unavailable() if not self._thread.is_alive() else _busy() from None
+
     def _wait(self, item: _Ask | _Request, future: "Future[T]") -> T:
         if self.failure is not None or self._stopping.is_set():
             raise self._unavailable()
@@ -165,7 +194,7 @@ class EngineLoop:
             except TimeoutError:
                 if not self._thread.is_alive():
                     raise self._unavailable() from None
-        raise UnavailableError("the scheduler is busy and did not answer in time", "try again; a key makes it safe")
+        raise _busy()
 
     def _unavailable(self) -> UnavailableError:
         if self.failure is None:
@@ -190,6 +219,10 @@ class EngineLoop:
     def _fail(self, error: DualtrackError) -> None:
         log.critical("the engine stops: %s", error)
         self.failure = error
+        self._refuse_waiting()
+        self.on_failure()
+
+    def _refuse_waiting(self) -> None:
         while True:
             try:
                 item = self._queue.get_nowait()
@@ -197,7 +230,6 @@ class EngineLoop:
                 break
             if isinstance(item, _Ask | _Request):
                 item.future.set_exception(self._unavailable())
-        self.on_failure()
 
     def _drain(self) -> list[_Item]:
         timeout = TICK_S
@@ -336,12 +368,13 @@ class EngineLoop:
             self._journal.append(records)
 
     def _dispatch(self, commands: Sequence[Command]) -> None:
-        for command in commands:
-            link = self._links.get(command.cell)
+        for cell, run in groupby(commands, key=lambda command: command.cell):
+            together = list(run)
+            link = self._links.get(cell)
             if link is None:
-                log.error("no executor for cell %s, which job %s needs", command.cell, command.job_id)
+                log.error("no executor for cell %s, which job %s needs", cell, together[0].job_id)
             else:
-                link.send([command])
+                link.send(together)
 
     def _checkpoint(self, force: bool = False) -> None:
         every = max(CHECKPOINT_EVERY, len(self._state.jobs))
@@ -355,7 +388,18 @@ class EngineLoop:
         self._checkpointed = self._seq
 
 
-def _settle(future: "Future[Any]", answer: Callable[[State], Any], state: State) -> None:
+async def _settled(future: "asyncio.Future[T]") -> T | DualtrackError:
+    try:
+        return await future
+    except DualtrackError as error:
+        return error
+
+
+def _busy() -> UnavailableError:
+    return UnavailableError("the scheduler is busy and did not answer in time", "try again; a key makes it safe")
+
+
+def _settle(future: "Future[Any] | Reply", answer: Callable[[State], Any], state: State) -> None:
     try:
         future.set_result(answer(state))
     except DualtrackError as error:

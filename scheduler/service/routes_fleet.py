@@ -13,13 +13,13 @@ from scheduler.engine.image import encode
 from scheduler.engine.state import State
 from scheduler.model.cluster import NodeState
 from scheduler.model.events import Actor
-from scheduler.service.desk import Body, Desk, allow, desk_of, find_job, identify
+from scheduler.service.desk import Body, Desk, allow, decoded, desk_of, find_job, identify
 from scheduler.service.feed import Entry, Listener
 from scheduler.service.fleet_views import fleet_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
-from scheduler.service.routes_jobs import job_of, states_no_class, with_tenant
 from scheduler.service.rule_views import rules_view
+from scheduler.service.submissions import in_its_tenant, submission_of
 from scheduler.service.views import View
 
 __all__ = [
@@ -55,10 +55,9 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 @router.post("/plans", openapi_extra=_JSON)
 def plan(desk: TheDesk, identity: Submitter, body: Annotated[bytes, Body]) -> View:
     """What would happen to a job if it were submitted now. Nothing is entered."""
-    job, actor, _ = job_of(body, identity)
-    classless = states_no_class(body)
-    image, planned = desk.loop.ask(lambda state: (encode(state), with_tenant(state, job, classless)))
-    return desk.forecaster.plan(image, planned, actor, desk.clock.now_us())
+    sent = submission_of(decoded(body), identity)
+    image, planned = desk.loop.ask(lambda state: (encode(state), in_its_tenant(state, sent)))
+    return desk.forecaster.plan(image, planned, sent.actor, desk.clock.now_us())
 
 
 @router.get("/fleet")

@@ -1,13 +1,10 @@
-"""The API of jobs: enter, list, look at, act on."""
+"""The API of jobs: list, look at, act on. Entering them is in `submissions`."""
 
-import hashlib
-import json
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
-from scheduler.config import decode_job
 from scheduler.engine import intake
 from scheduler.engine.explain import explain
 from scheduler.engine.image import encode
@@ -15,13 +12,12 @@ from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
 from scheduler.errors import ConfigError, ConflictError, NotFoundError, UnavailableError, UsageError
 from scheduler.model.events import Actor, JobAction, JobUpdated
-from scheduler.model.jobs import Job, Moves
+from scheduler.model.jobs import Moves
 from scheduler.model.lifecycle import JobState
 from scheduler.model.units import US_PER_S
-from scheduler.service.configuration import DEFAULT_TENANT
 from scheduler.service.decisions import find_allocation, history_until
 from scheduler.service.desk import Body, Desk, allow, decoded, desk_of, find_job
-from scheduler.service.identity import Identity, Permission, actor_of, require, sees
+from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
 from scheduler.service.modes import RunMode
 from scheduler.service.reports import option_name, options_view
@@ -33,82 +29,24 @@ __all__ = [
     "get_decisions",
     "get_job",
     "get_reasons",
-    "job_of",
     "list_jobs",
     "logs",
     "requeue",
     "resume",
     "router",
-    "states_no_class",
-    "submit",
     "suspend",
     "update",
-    "with_tenant",
 ]
 
 router = APIRouter(prefix="/v1")
 
 MAX_PAGE: Final = 500
-MAX_KEY: Final = 128
 _JSON: Final = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 Caller = Annotated[Identity, Depends(allow(Permission.READ))]
-Submitter = Annotated[Identity, Depends(allow(Permission.SUBMIT))]
 Doer = Annotated[Identity, Depends(allow(Permission.ACT))]
 TheDesk = Annotated[Desk, Depends(desk_of)]
 Bytes = Annotated[bytes, Body]
-
-
-def job_of(body: bytes, identity: Identity) -> tuple[Job, Actor, str]:
-    """The job of a body, who enters it, and the digest that tells one body from another."""
-    values = decoded(body)
-    job = decode_job(values)
-    actor = actor_of(identity, job.tenant)
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return msgspec.structs.replace(job, tenant=actor.tenant), actor, digest
-
-
-def states_no_class(body: bytes) -> bool:
-    """Whether the body leaves the class to the tenant."""
-    return "class" not in decoded(body)
-
-
-def with_tenant(state: State, job: Job, classless: bool = False) -> Job:
-    """The job, in the default tenant if it names none, and in its tenant's class if it states none.
-
-    Raises UsageError where there is no default tenant.
-    """
-    job = _tenanted(state, job)
-    tenant = state.config.tenants.get(job.tenant) if classless else None
-    return msgspec.structs.replace(job, job_class=tenant.default_class) if tenant is not None else job
-
-
-def _tenanted(state: State, job: Job) -> Job:
-    if job.tenant:
-        return job
-    if DEFAULT_TENANT not in state.tree.index:
-        names = ", ".join(tenant.name for tenant in state.config.tenants.tenants)
-        raise UsageError("the job names no tenant, and neither does the token", f"name one of {names} with `tenant:`")
-    return msgspec.structs.replace(job, tenant=DEFAULT_TENANT)
-
-
-@router.post("/jobs", status_code=201, openapi_extra=_JSON)
-def submit(
-    desk: TheDesk, identity: Submitter, body: Bytes, idempotency_key: Annotated[str, Header()] = ""
-) -> dict[str, list[View]]:
-    """Enter a job, as a job file has it. The same key with the same body again enters nothing and answers alike."""
-    if len(idempotency_key) > MAX_KEY or not idempotency_key.isascii():
-        raise UsageError(f"an Idempotency-Key is at most {MAX_KEY} ASCII characters", "draw a shorter one")
-    job, actor, digest = job_of(body, identity)
-    classless = states_no_class(body)
-
-    def change(state: State, now_us: int) -> Proposal:
-        spec = with_tenant(state, job, classless)
-        events = intake.submission(state, spec, actor, desk.new_id, now_us, idempotency_key, digest)
-        numbers = [e.job for e in events] or list(intake.existing_for_key(state, actor, idempotency_key))
-        return Proposal(events, lambda s: [job_view(s, s.jobs[n], desk.clock.now_us()) for n in numbers])
-
-    return {"items": desk.loop.change(change)}
 
 
 @router.get("/jobs")

@@ -8,6 +8,7 @@ from tests.support.embedded import a_job, embedded
 P = Permission
 MATRIX = {
     ("POST", "/v1/jobs"): P.SUBMIT,
+    ("POST", "/v1/jobs/batch"): P.SUBMIT,
     ("GET", "/v1/jobs"): P.READ,
     ("GET", "/v1/jobs/{job}"): P.READ,
     ("GET", "/v1/jobs/{job}/reasons"): P.READ,

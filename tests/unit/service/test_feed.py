@@ -36,7 +36,7 @@ def test_changed_reasons_become_one_entry_for_each_job(feed):
     feed.publish([record(5, ReasonsChanged(((0, reason), (3, reason))))])
     assert [entry["job"] for entry in feed.history()] == ["id-0", "id-3"]
     assert [entry["job"] for entry in feed.history(job="id-3")] == ["id-3"]
-    assert feed.history(after=5) == []
+    assert list(feed.history(after=5)) == []
 
 
 def listening(feed, publish, count):
