@@ -28,7 +28,7 @@ from scheduler.engine import Engine, State
 from scheduler.model.cluster import Cluster
 from scheduler.model.events import Actor, AttemptEnded, AttemptStarted, Configured, EpochStarted, JobSubmitted
 from scheduler.model.jobs import Job
-from scheduler.model.lifecycle import AttemptEnd
+from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.policy import Policy
 from scheduler.model.rules import Rules
 from scheduler.model.units import US_PER_S
@@ -62,11 +62,15 @@ class Bench:
             ended = AttemptEnded(job.number, attempt.n, attempt.epoch, attempt.seq + 1, AttemptEnd.EXITED)
             self.engine.fold(ended, self.now_us)
 
-    def bring_up(self) -> None:
+    def obey(self) -> None:
+        """What was told to start is up, and what was told to leave has left."""
         for job in self.engine.state.holding():
             attempt = job.attempts[-1]
-            if attempt.started_us is None:
-                self.engine.fold(AttemptStarted(job.number, attempt.n, attempt.epoch, attempt.seq + 1), self.now_us)
+            place = job.number, attempt.n, attempt.epoch, attempt.seq + 1
+            if job.state is JobState.STOPPING:
+                self.engine.fold(AttemptEnded(*place, AttemptEnd.PREEMPTED), self.now_us)
+            elif attempt.started_us is None:
+                self.engine.fold(AttemptStarted(*place), self.now_us)
 
     def cycle(self) -> float:
         """Decide (timed, in ms), then fold what was decided."""
@@ -91,7 +95,7 @@ def measure(cluster: Cluster, policy: str, given: argparse.Namespace) -> list[di
     bench.arrive(given.jobs)
     entered_s = time.perf_counter() - began
     fill_ms = bench.cycle()
-    bench.bring_up()
+    bench.obey()
     bench.cycle()
     state = bench.engine.state
     gc.collect()
@@ -107,7 +111,7 @@ def measure(cluster: Cluster, policy: str, given: argparse.Namespace) -> list[di
             else:
                 bench.arrive(1)
             took.append(bench.cycle())
-            bench.bring_up()
+            bench.obey()
         rows.append({
             "policy": policy,
             "workload": kind,

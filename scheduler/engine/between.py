@@ -22,9 +22,9 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import Mode
 from scheduler.model.tenants import JobClass
-from scheduler.policies import DEALS, SEAT, WALKS, Choice, Problem, Standing
+from scheduler.policies import DEALS, SEAT, WALKS, Choice, Problem, Standing, entries_of, part_of
 
-__all__ = ["Between", "lacks", "prices_between", "prices_whole", "since_whole", "whole_due_us"]
+__all__ = ["Between", "at_standing_prices", "lacks", "prices_between", "prices_whole", "since_whole", "whole_due_us"]
 
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
@@ -164,16 +164,41 @@ def _peers(snapshot: Snapshot, who: Candidates, newcomers: Int) -> Int:
     return peers if len(together) and (together != together[0]).any() else peers[:0]
 
 
-def lacks(choice: Choice, seating: Seating, problem: Problem) -> float:
-    """By how much what is seated may fall short of the bound of the choice."""
+def at_standing_prices(problem: Problem, choice: Choice, option: Int, jobs: Int) -> Problem:
+    """The problem of `jobs` alone at the prices of `choice`, over what is left when all have `option`, int64[n]."""
+    certificate = choice.certificate
+    if certificate is None:
+        raise ValueError("a choice without prices leaves nothing to decide by")
+    given = choice.option != option
+    back = entries_of(problem, choice.option[given & (choice.option != NONE)])
+    taken = entries_of(problem, option[given & (option != NONE)])
+    left = certificate.left.copy()
+    np.add.at(left, back[1], back[2])
+    np.subtract.at(left, taken[1], taken[2])
+    standing = Standing(certificate.prices, np.ones(len(jobs), dtype=np.bool_), certificate.kept)
+    return replace(part_of(problem, jobs), available=left, standing=standing)
+
+
+def lacks(problem: Problem, choice: Choice, option: Int, seating: Seating) -> float:
+    """By how much the plan may fall short of the bound of the choice, by right: who found no place, or had to take
+    another `option`, int64[n], lacks what it was given; who was to leave and stays does not."""
     certificate = choice.certificate
     if certificate is None:
         return 0.0
     seated = {start.job for start in seating.starts} | seating.pending.keys() | seating.moving
-    asks = np.flatnonzero((choice.option != NONE) & (choice.option != problem.current))
-    without = asks[~np.isin(problem.number[asks], sorted(seated))]
-    lost = choice.worth[choice.option[without]]
-    return max(0.0, certificate.bound - certificate.value) + float(np.maximum(lost, 0.0).sum())
+    changed = np.flatnonzero((choice.option != problem.current) | (option != problem.current))
+    number = problem.number[changed]
+    placed = np.isin(number, sorted(seated))
+    stays = ~placed & ~np.isin(number, sorted(seating.victims))
+    has = np.where(placed, option[changed], np.where(stays, problem.current[changed], NONE))
+    missing = _worth(choice, choice.option[changed]) - _worth(choice, has)
+    by_right = np.bincount(problem.right[changed], weights=missing) if len(changed) else np.zeros(1)
+    return max(0.0, certificate.bound - certificate.value) + float(np.maximum(by_right, 0.0).sum())
+
+
+def _worth(choice: Choice, option: Int) -> Real:
+    worth = np.append(choice.worth, 0.0)[option]  # NONE is the last
+    return np.where(np.isfinite(worth), np.maximum(worth, 0.0), 0.0)
 
 
 def prices_whole(

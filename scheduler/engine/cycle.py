@@ -5,13 +5,13 @@ times; then what is still without a place takes any of its options that fits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.engine.between import Between, lacks, prices_between, prices_whole, since_whole
+from scheduler.engine.between import Between, at_standing_prices, lacks, prices_between, prices_whole, since_whole
 from scheduler.engine.deadlines import overdue
 from scheduler.engine.problem import CARRY, Candidates, build, candidates
 from scheduler.engine.reasons import key_of
@@ -27,7 +27,7 @@ from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.plan import Plan, PlannedStop
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.placement.room import NODE_STATES
-from scheduler.policies import NONE, POLICIES, Choice, Problem, keep
+from scheduler.policies import NONE, POLICIES, Choice, Policy, Problem, keep
 
 __all__ = ["cycle"]
 
@@ -111,10 +111,32 @@ def _settled(
         homeless = seating.seat(problem, choice)
         if not homeless or rounds == MAX_ROUNDS:
             break
+        if choice.certificate is not None and len(numbers) >= snapshot.config.policy.many_jobs:
+            return _seated_alone(_Found(problem, ruled, choice, seating, rounds, 0.0), choose, homeless)
         masked |= homeless
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
-    return _Found(problem, ruled, choice, seating, rounds, lacks(choice, seating, problem))
+    return _Found(problem, ruled, choice, seating, rounds, lacks(problem, choice, choice.option, seating))
+
+
+def _seated_alone(found: _Found, choose: Policy, homeless: set[tuple[int, int]]) -> _Found:
+    """Where jobs are many, those without a place choose again at the prices that were found; the others do not."""
+    whole, first, seating = found.ruled.problem, found.choice, found.seating
+    option, masked, rounds = first.option.copy(), whole.open.copy(), found.rounds
+    while homeless and rounds < MAX_ROUNDS:
+        rounds += 1
+        places = dict(homeless)
+        jobs = np.flatnonzero(np.isin(whole.number, list(places)))
+        masked[whole.ptr[jobs] + [places[n] for n in whole.number[jobs].tolist()]] = False
+        option[jobs] = NONE
+        part = at_standing_prices(replace(whole, open=masked), first, option, jobs)
+        again = choose(part)
+        option[jobs] = np.where(again.option == NONE, NONE, again.option - part.ptr[:-1] + whole.ptr[jobs])
+        homeless = seating.seat(part, again)
+    if homeless:
+        seating.seat_greedily(found.ruled.strict(), {number for number, _ in homeless})
+    lack = lacks(found.problem, first, option, seating)
+    return replace(found, choice=replace(first, option=option), rounds=rounds, lack=lack)
 
 
 def _returning(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.engine.reasons import key_of
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
-from scheduler.policies import NONE, Choice, Problem
+from scheduler.policies import NONE, Choice, Problem, entries_of, spans
 
 __all__ = ["reasons_stand"]
 
@@ -32,6 +32,7 @@ def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
     """bool[n]: waiting jobs without an option whose reason would have the code and accelerator that are on record.
 
     `waiting.reason_for` says what the reasons are; this is the same for those that need no look at the job itself.
+    Where a policy prices, what was told stands while it is true: prices come and go with every cycle.
     """
     found = np.zeros(len(problem.number), dtype=np.bool_)
     spans = np.diff(problem.ptr) > 0
@@ -56,7 +57,50 @@ def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
     known = on_devices | ((blocked == NONE) & _any_open(problem)[jobs])
     known[limited] = _only_in_use(snapshot, problem, jobs[limited], blocked[limited])
     found[jobs] = known & (key == columns.job("reason")[problem.number[jobs]])
+    if len(choice.worth):
+        found[jobs] |= _still_true(snapshot, problem, choice, jobs)
     return found
+
+
+def _still_true(snapshot: Snapshot, problem: Problem, choice: Choice, jobs: Int) -> Flag:
+    """bool[len(jobs)]: whether the reason on record says something of an accelerator that holds of the open options on
+    it. No room: none has it; outpriced: none has, or the devices have a price; behind in the queue: one has room; a
+    limit in use: one exceeds what is left below some limit."""
+    keys = _keys(snapshot)
+    given = snapshot.columns.job("reason")[problem.number[jobs]]
+    order = np.argsort(keys, axis=None)
+    place = order[np.minimum(np.searchsorted(keys.ravel(), given, sorter=order), keys.size - 1)]
+    code, kind = np.where(keys.ravel()[place] == given, place // keys.shape[1], NONE), place % keys.shape[1]
+    ptr, at = spans(problem.ptr[jobs], problem.ptr[jobs + 1] - problem.ptr[jobs])
+    owner = np.repeat(np.arange(len(jobs)), np.diff(ptr))
+    option = snapshot.columns.job("first")[problem.number[jobs]][owner] + at - problem.ptr[jobs][owner]
+    about = problem.open[at] & (snapshot.columns.option("kind")[option] == kind[owner])
+    shelf = problem.use_row[np.minimum(problem.use_ptr[at], len(problem.use_row) - 1)]
+    shelf = np.minimum(shelf, problem.capacity_rows - 1)
+    room = snapshot.idle[shelf] >= snapshot.columns.option("devices")[option]
+    dear = np.zeros(problem.capacity_rows, dtype=np.bool_)
+    dear[[row for row, price in choice.prices.items() if row < problem.capacity_rows and price > 0]] = True
+    some = _each(owner, about, len(jobs))
+    roomy, priced = _each(owner, about & room, len(jobs)), _each(owner, about & dear[shelf], len(jobs))
+    limit = _each(owner, about & _limited(problem, choice, at), len(jobs))
+    holds = np.stack((roomy, some & ~roomy, limit, limit, some & (priced | ~roomy), np.zeros_like(some)))
+    found: Flag = holds[code, np.arange(len(jobs))]
+    return found
+
+
+def _each(owner: Int, which: Flag, count: int) -> Flag:
+    """bool[count]: whether any of what each owns is among `which`."""
+    found: Flag = np.bincount(owner[which], minlength=count) > 0
+    return found
+
+
+def _limited(problem: Problem, choice: Choice, option: Int) -> Flag:
+    """bool[len(option)]: whether the option takes more than what is left below some limit."""
+    left = problem.available if choice.certificate is None else choice.certificate.left
+    ptr, row, amount = entries_of(problem, option)
+    short = (row >= problem.capacity_rows) & (amount > left[row])
+    user = np.repeat(np.arange(len(option)), np.diff(ptr))
+    return _each(user, short, len(option))
 
 
 def _keys(snapshot: Snapshot) -> Int:

@@ -1,10 +1,10 @@
 """Who gets how much: a choice of one option or none for each job, over arrays."""
 
 from scheduler.policies.keeping import SEAT, keep
-from scheduler.policies.problem import NONE, Certificate, Choice, Policy, Problem, Standing, part_of
+from scheduler.policies.problem import NONE, Certificate, Choice, Policy, Problem, Standing, entries_of, part_of, spans
 from scheduler.policies.registry import DEALS, POLICIES, WALKS
 
 __all__ = [
     "Certificate", "Choice", "DEALS", "NONE", "POLICIES", "Policy", "Problem", "SEAT", "Standing", "WALKS", "keep",
-    "part_of",
+    "entries_of", "part_of", "spans",
 ]  # fmt: skip

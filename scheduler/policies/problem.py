@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scheduler.model.policy import Policy as Settings
 
-__all__ = ["Certificate", "Choice", "NONE", "Policy", "Problem", "Standing", "part_of", "spans"]
+__all__ = ["Certificate", "Choice", "NONE", "Policy", "Problem", "Standing", "entries_of", "part_of", "spans"]
 
 NONE = -1
 
@@ -121,10 +121,16 @@ def part_of(problem: Problem, jobs: Int) -> Problem:
 
 
 _OF_JOBS = (
-    "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim", "turn",
-    "left_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes", "ran_s",
+    "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim",
+    "turn", "left_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes", "ran_s",
 )  # fmt: skip
 _OF_OPTIONS = ("rate", "rank", "open", "adders", "h20", "cost")
+
+
+def entries_of(problem: Problem, option: Int) -> tuple[Int, Int, Int]:
+    """Offsets, rows and amounts of what each of `option` takes, in compressed rows."""
+    ptr, entry = spans(problem.use_ptr[option], problem.use_ptr[option + 1] - problem.use_ptr[option])
+    return ptr, problem.use_row[entry], problem.use_amount[entry]
 
 
 def spans(first: Int, count: Int) -> tuple[Int, Int]:
