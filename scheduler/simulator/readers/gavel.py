@@ -10,11 +10,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from scheduler.config.readers.table import read_table
 from scheduler.errors import ConfigError
 from scheduler.model.jobs import Checkpoint, Job, JobType, Measured, Moves, Option, Resources, Role, Work
 from scheduler.model.units import to_us
 from scheduler.model.workload import Arrival, Workload
-from scheduler.simulator.readers.table import read_table
 
 __all__ = ["GavelJob", "GavelRates", "gavel_job", "read_gavel_jobs", "read_gavel_rates"]
 

@@ -9,13 +9,13 @@ from typing import Final
 
 from msgspec import Struct
 
+from scheduler.config.readers.table import Line, read_table
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Accelerator, Catalog, Figure, Track
 from scheduler.model.cluster import MAX_DEVICES_PER_NODE, Cell, Cluster, Pool
 from scheduler.model.jobs import PerDevice
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
-from scheduler.simulator.readers.table import Line, read_table
 
 __all__ = [
     "OpenbNode",

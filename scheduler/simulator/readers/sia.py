@@ -19,11 +19,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from scheduler.config.readers.table import Line, read_table
 from scheduler.errors import ConfigError
 from scheduler.model.jobs import Checkpoint, Job, JobType, Measured, Moves, Option, Resources, Role, Work
 from scheduler.model.units import to_us
 from scheduler.model.workload import Arrival, Truth, Workload
-from scheduler.simulator.readers.table import Line, read_table
 
 __all__ = ["SIA_FLEET", "SiaNodes", "SiaProfiles", "read_sia_jobs", "read_sia_profiles"]
 

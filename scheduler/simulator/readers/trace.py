@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from scheduler.config.readers.table import read_table
 from scheduler.errors import ConfigError
 from scheduler.model.workload import Workload
 from scheduler.simulator.readers.gavel import read_gavel_jobs, read_gavel_rates
 from scheduler.simulator.readers.sia import read_sia_jobs, read_sia_profiles
-from scheduler.simulator.readers.table import read_table
 
 __all__ = ["read_trace"]
 

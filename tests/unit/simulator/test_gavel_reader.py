@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.config import load_catalog
+from scheduler.config.readers.table import Limits, read_table
 from scheduler.errors import ConfigError, UsageError
 from scheduler.model.events import Configured
 from scheduler.model.policy import Policy
@@ -24,7 +25,6 @@ from scheduler.simulator.readers.fleet import cluster_of, parse_counts
 from scheduler.simulator.readers.gavel import GavelRates, read_gavel_jobs, read_gavel_rates
 from scheduler.simulator.readers.gavel_lists import draw_gavel_jobs
 from scheduler.simulator.readers.makespan import makespan_bound_s
-from scheduler.simulator.readers.table import Limits, read_table
 from scheduler.simulator.simulate import SimulationResult, simulate
 
 HEADING = "gpu_type,job_type,scale_factor,colocated_job_type,colocated_scale_factor,steps_per_s,colocated_steps_per_s"

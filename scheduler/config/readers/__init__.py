@@ -1,0 +1,1 @@
+"""Readers of measurements: public formats and the users' own, each to observations with file and line."""
