@@ -5,7 +5,7 @@ from pathlib import Path
 from scheduler.config.cursor import Cursor
 from scheduler.config.document import from_values, open_one
 from scheduler.config.values import duration, name
-from scheduler.model.policy import Policy
+from scheduler.model.policy import RECLAIM_BOUND_US, Policy
 
 __all__ = ["decode_policy", "load_policy", "policy_of"]
 
@@ -55,4 +55,9 @@ def policy_of(cursor: Cursor) -> Policy:
     if made.notice_min_us > made.notice_max_us:
         place = fields.get("notice_min") or fields["notice_max"]
         raise place.wrong("`notice_min` is longer than `notice_max`")
+    if made.notice_max_us + made.stop_grace_us > RECLAIM_BOUND_US:
+        place = fields.get("notice_max") or fields["stop_grace"]
+        raise place.wrong(
+            "`notice_max` and `stop_grace` together are longer than 15 minutes, within which devices come back"
+        )
     return made

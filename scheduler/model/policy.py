@@ -1,10 +1,15 @@
 """What an operator sets: the policy, the placement strategy and the patience of the scheduler."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from scheduler.model.units import US_PER_S
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "RECLAIM_BOUND_US"]
+
+RECLAIM_BOUND_US: Final = 900 * US_PER_S
+"""From the order to leave to the devices' return: the notice, and the grace after which what is left is killed."""
 
 
 class Policy(Struct, frozen=True, kw_only=True):

@@ -9,10 +9,7 @@ from msgspec import Struct
 from scheduler.model.units import US_PER_S
 from scheduler.quota.claims import Claim
 
-__all__ = ["Holder", "MEDIAN_UNKNOWN_US", "RECLAIM_BOUND_US", "lost_work", "victims_first"]
-
-RECLAIM_BOUND_US: Final = 900 * US_PER_S
-"""From the order to leave to the devices' return; the notice and the grace past it together stay below."""
+__all__ = ["Holder", "MEDIAN_UNKNOWN_US", "lost_work", "victims_first"]
 
 MEDIAN_UNKNOWN_US: Final = 1_800 * US_PER_S
 """What an undeclared checkpoint counts as where no running job declares one."""
