@@ -39,8 +39,9 @@ class Models(Struct, frozen=True, kw_only=True):
 
     `dense`: weights of the products that every token passes but the logits'; `routed`: of the experts that one token
     passes; `attention`: operations on scores; `scores`: score entries over all heads and layers; `traffic`: bytes that
-    one token's activations take in all layers, for one pass over them; `stored`, `stored_experts`: all weights, and
-    those of the experts among them; `kv_width`: values of keys and values in a layer.
+    one token's activations take in all layers, for one pass over them; `inner_bytes`: what one token leaves in a layer
+    for the backward pass, of the parts that tensor parallelism splits; `stored`: all weights, `stored_experts` and
+    `embeddings` among them; `kv_width`: values of keys and values in a layer.
     """
 
     layers: Numbers
@@ -54,10 +55,11 @@ class Models(Struct, frozen=True, kw_only=True):
     traffic: Numbers
     stored: Numbers
     stored_experts: Numbers
+    embeddings: Numbers
+    inner_bytes: Numbers
     expert_layers: Numbers
     experts_per_token: Numbers
     kv_width: Numbers
-    ffn_width: Numbers
     seq_len: Numbers
 
 
@@ -113,10 +115,11 @@ def models_of(t: Transformer, seq_len: int) -> Models:
         traffic=_traffic(t, width, kv_width, inner),
         stored=float(parameters(t)),
         stored_experts=float(expert_parameters(t)),
+        embeddings=float(t.vocab * t.hidden * (1 if t.tied else 2)),
+        inner_bytes=4.0 * width + 2.0 * kv_width + (6.0 if t.gated else 4.0) * inner / t.layers,
         expert_layers=float(t.expert_layers),
         experts_per_token=float(t.experts_per_token),
         kv_width=float(kv_width),
-        ffn_width=inner / t.layers,
         seq_len=float(seq_len),
     )
 

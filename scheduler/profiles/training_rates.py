@@ -1,0 +1,163 @@
+"""Tokens per second of a training job in one layout on one accelerator, from fitted coefficients."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct, field
+from numpy.typing import NDArray
+
+from scheduler.model.accelerators import Accelerator, Provenance
+from scheduler.model.transformers import Transformer
+from scheduler.profiles.layouts import Layout, Precision, check_layout
+from scheduler.profiles.steps import Chips, Models, Splits, chips_of, models_of, splits_of
+from scheduler.profiles.table import Rate
+from scheduler.profiles.training import TERMS, USUAL_PEAK, training_covariates, training_terms
+from scheduler.profiles.training_model import NORMAL_REACH, STRANGER_SD, TrainingModel
+
+__all__ = [
+    "DeviceFit",
+    "PooledFit",
+    "TrainingCoefficients",
+    "coefficients_of",
+    "log_reach",
+    "step_seconds",
+    "training_rate",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+class DeviceFit(Struct, frozen=True, kw_only=True):
+    """An accelerator with measurements: coefficient of each term at the usual width of products, `n` measurements,
+    mean absolute error in sample, and the log units that a 90 % band of a new model reaches."""
+
+    coefficients: tuple[float, ...]
+    n: int
+    mape_percent: float
+    reach: float
+
+
+class PooledFit(Struct, frozen=True, kw_only=True):
+    """What all devices show. Coefficients are exp(level + peak_slope * log(peak / usual peak) + width_slope * log(width
+    / usual width)). Log scales: `own_sd` by term, how much devices differ; `engine_sd`, software; `stranger_sd`,
+    vendors without measurements; `reach` as of a device."""
+
+    levels: tuple[float, ...]
+    peak_slopes: tuple[float, ...]
+    width_slopes: tuple[float, ...]
+    own_sd: tuple[float, ...]
+    engine_sd: float
+    stranger_sd: float
+    reach: float
+    vendors: tuple[str, ...] = ()
+
+
+class TrainingCoefficients(Struct, frozen=True, kw_only=True):
+    """A fit as files hold it. `engines`: log offset of software from the average. `source`: what it was fitted to."""
+
+    terms: tuple[str, ...]
+    pooled: PooledFit
+    devices: Mapping[str, DeviceFit] = field(default_factory=dict)
+    engines: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+
+
+def coefficients_of(
+    model: TrainingModel, accelerators: Mapping[str, Accelerator], errors: Mapping[str, float], *, source: str = ""
+) -> TrainingCoefficients:
+    """The fit of measurements as a value to ship. `accelerators`: what the devices of the fit are in the catalog; where
+    two are the same, the one with more measurements stands for it. `errors`: in sample, in per cent, by device."""
+    fit = model.siblings
+    devices: dict[str, DeviceFit] = {}
+    for place, (label, n) in enumerate(model.rows.items()):
+        accelerator = accelerators[label]
+        known = devices.get(accelerator.name)
+        if known is not None and known.n >= n:
+            continue
+        chips = chips_of(accelerator)
+        at = np.array([[math.log(float(chips.flops) / USUAL_PEAK), 0.0]])
+        devices[accelerator.name] = DeviceFit(
+            coefficients=tuple(fit.coefficients(np.array([place]), at)[0].tolist()),
+            n=n,
+            mape_percent=errors[label],
+            reach=model.new_reach.get(label, model.new_reach[""]),
+        )
+    pooled = PooledFit(
+        levels=tuple(fit.levels.tolist()),
+        peak_slopes=tuple(fit.slopes[0].tolist()),
+        width_slopes=tuple(fit.slopes[1].tolist()),
+        own_sd=tuple(fit.own_sd.tolist()),
+        engine_sd=fit.engine_sd,
+        stranger_sd=STRANGER_SD,
+        reach=model.new_reach[""],
+        vendors=tuple(sorted(model.vendors)),
+    )
+    engines = dict(zip(model.engines, fit.engines.tolist(), strict=True))
+    return TrainingCoefficients(terms=TERMS, pooled=pooled, devices=devices, engines=engines, source=source)
+
+
+def step_seconds(
+    coefficients: TrainingCoefficients, accelerator: Accelerator, models: Models, chips: Chips, splits: Splits
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds of a step (n,), and the share (n, k) of each term in them. `engines` are averaged.
+
+    ValueError where the coefficients are of other terms than this version computes.
+    """
+    if coefficients.terms != TERMS:
+        raise ValueError(f"coefficients of the terms {coefficients.terms}, but {TERMS} are computed; fit them again")
+    terms = training_terms(models, chips, splits)
+    pooled, known = coefficients.pooled, coefficients.devices.get(accelerator.name)
+    covariates = training_covariates(models, chips, splits)
+    slopes = np.array([pooled.peak_slopes, pooled.width_slopes])
+    if known is None:
+        factors = np.exp(np.array(pooled.levels) + covariates @ slopes)
+    else:
+        factors = np.array(known.coefficients) * np.exp(covariates[:, 1:] @ slopes[1:])
+    parts = terms * factors
+    seconds = parts.sum(axis=1)
+    return seconds, np.asarray(parts / seconds[:, None], dtype=np.float64)
+
+
+def log_reach(
+    coefficients: TrainingCoefficients, accelerator: Accelerator, shares: FloatArray, engine: str = ""
+) -> FloatArray:
+    """Log units (n,) on each side that the 90 % band reaches: errors on new models, and what is not known of the
+    device and of the software."""
+    pooled, known = coefficients.pooled, coefficients.devices.get(accelerator.name)
+    variance = np.zeros(len(shares))
+    if engine not in coefficients.engines:
+        variance += pooled.engine_sd**2
+    if known is None:
+        variance += shares**2 @ np.square(pooled.own_sd)
+        if accelerator.vendor not in pooled.vendors:
+            variance += pooled.stranger_sd**2
+    beyond = known.reach if known else pooled.reach
+    return np.asarray(np.sqrt(beyond**2 + NORMAL_REACH**2 * variance), dtype=np.float64)
+
+
+def training_rate(
+    transformer: Transformer,
+    accelerator: Accelerator,
+    layout: Layout,
+    coefficients: TrainingCoefficients,
+    seq_len: int,
+    global_batch: int,
+    *,
+    precision: Precision = Precision.BF16,
+    engine: str = "",
+) -> Rate:
+    """Tokens per second of the whole job with its 90 % band. `engine`: the software, of those in `coefficients`; where
+    it is not, it is an average one and the band holds what software differs by.
+
+    UsageError where the layout does not divide model, batch or sequence, or the catalog lacks figures.
+    """
+    check_layout(layout, transformer, devices=layout.devices, global_batch=global_batch, seq_len=seq_len)
+    models, chips = models_of(transformer, seq_len), chips_of(accelerator)
+    splits = splits_of(layout, global_batch, precision)
+    seconds, shares = step_seconds(coefficients, accelerator, models, chips, splits)
+    reach = float(log_reach(coefficients, accelerator, shares, engine)[0])
+    tokens = global_batch * seq_len / (float(seconds[0]) * math.exp(coefficients.engines.get(engine, 0.0)))
+    known = accelerator.name in coefficients.devices
+    provenance = Provenance.DERIVED if known else Provenance.MODELLED
+    return Rate(tokens, tokens * math.exp(-reach), tokens * math.exp(reach), provenance)
