@@ -8,7 +8,7 @@ gap wider, and once it is too wide, or after a while, all are weighed again.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
@@ -22,7 +22,7 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import Mode
 from scheduler.model.tenants import JobClass
-from scheduler.policies import DEALS, SEAT, WALKS, Choice, Problem, Standing, entries_of, part_of
+from scheduler.policies import DEALS, SEAT, WALKS, Certificate, Choice, Problem, Standing, entries_of, part_of
 
 __all__ = ["Between", "at_standing_prices", "lacks", "prices_between", "prices_whole", "since_whole", "whole_due_us"]
 
@@ -35,9 +35,9 @@ BOUND: Final = "whole:bound"
 LACK: Final = "whole:lack"
 MOST_LACK: Final = "whole:most_lack"
 SUPPLY: Final = "whole:supply"
-TIER, LEFT, KEPT = "tier:", "left:", "kept:"
+TIER, LEFT, KEPT, DENSE, ROOM = "tier:", "left:", "kept:", "dense:", "room:"
 """Names under which the solution is carried: when it was found, its bound, what it may lack and may come to lack, what
-there was to give; by row the prices of each tier, what was left, and what is kept for who has waited too long."""
+there was to give; by row the prices of each tier, and the other arrays of `policies.Certificate`."""
 
 MOST_NEW: Final = 1_000
 MOST_PEERS: Final = 20_000
@@ -125,34 +125,42 @@ def _standing(
     firm = beside[columns.job("job_class")[beside] != _OPPORTUNISTIC]
     total = available(snapshot, who)
     free = total - held_by(snapshot, who.running, columns.job("current")[who.running], len(total))
-    prices: dict[int, Real] = {}
-    left, kept = np.full(len(total), np.iinfo(np.int64).max), np.zeros(len(total), dtype=np.bool_)
-    for name, value in carried.items():
-        kind, _, rest = name.partition(":")
-        if kind == TIER[:-1]:
-            tier, _, row = rest.partition(":")
-            prices.setdefault(int(tier), np.zeros(len(total)))
-            if row in rows:
-                prices[int(tier)][rows[row]] = value
-        elif kind == LEFT[:-1] and rest in rows:
-            left[rows[rest]] = int(value)
-        elif kind == KEPT[:-1] and rest in rows:
-            kept[rows[rest]] = True
+    whole = _told(carried, rows, len(total))
     seated = np.array([n for n in numbers[new].tolist() if n in seats], dtype=np.int64)
     promised = held_by(snapshot, seated, np.array([seats[n] for n in seated.tolist()], dtype=np.int64), len(total))
-    more = np.maximum(free - promised - left, 0)
+    more = np.maximum(free - promised - whole.left, 0)
+    grown = np.where(more > 0, whole.dense * (whole.room + more), 0.0)
     return Between(
         numbers=numbers,
         new=new,
         free=free,
         firm=held_by(snapshot, firm, columns.job("current")[firm], len(total)),
-        prices=dict(sorted(prices.items())),
-        kept=kept,
-        bound=carried[BOUND],
+        prices=whole.prices,
+        kept=whole.kept,
+        bound=whole.bound,
         lack=carried[LACK],
-        freed=float(sum(paid @ more for paid in prices.values())),
+        freed=float(sum(paid @ more for paid in whole.prices.values()) + grown.sum()),
         most_lack=carried[MOST_LACK],
     )
+
+
+def _told(carried: Mapping[str, float], rows: Mapping[str, int], count: int) -> Certificate:
+    """The certificate that `prices_whole` wrote down; rows that are no more are left out."""
+    prices: dict[int, Real] = {}
+    left, room = np.full(count, np.iinfo(np.int64).max), np.zeros(count, dtype=np.int64)
+    kept, dense = np.zeros(count, dtype=np.bool_), np.zeros(count)
+    arrays: dict[str, NDArray[Any]] = {LEFT: left, KEPT: kept, DENSE: dense, ROOM: room}
+    for name, value in carried.items():
+        kind, colon, row = name.partition(":")
+        kind += colon
+        if kind == TIER:
+            tier, _, row = row.partition(":")
+            array: NDArray[Any] | None = prices.setdefault(int(tier), np.zeros(count))
+        else:
+            array = arrays.get(kind)
+        if array is not None and row in rows:
+            array[rows[row]] = value
+    return Certificate(0.0, carried[BOUND], dict(sorted(prices.items())), left, kept, dense, room)
 
 
 def _peers(snapshot: Snapshot, who: Candidates, newcomers: Int) -> Int:
@@ -214,7 +222,7 @@ def prices_whole(
     yield LACK, lack
     yield MOST_LACK, lack + policy.gap * certificate.bound
     yield SUPPLY, _supply(snapshot)
-    dear = np.zeros(known, dtype=np.bool_)
+    dear = certificate.dense[:known] > 0
     for tier, paid in sorted(certificate.prices.items()):
         dear |= paid[:known] > 0
         yield f"{TIER}{tier}:", 0.0
@@ -222,6 +230,9 @@ def prices_whole(
             yield f"{TIER}{tier}:{name(row)}", float(paid[row])
     for row in np.flatnonzero(dear).tolist():
         yield f"{LEFT}{name(row)}", float(certificate.left[row])
+    for row in np.flatnonzero(certificate.dense[:known] > 0).tolist():
+        yield f"{DENSE}{name(row)}", float(certificate.dense[row])
+        yield f"{ROOM}{name(row)}", float(certificate.room[row])
     for row in np.flatnonzero(certificate.kept[:known]).tolist():
         yield f"{KEPT}{name(row)}", 1.0
 

@@ -65,6 +65,8 @@ class _Pricing:
         self.prices = np.zeros(len(problem.available))
         self.tier_prices: dict[int, Real] = {}
         self.value = self.bound = 0.0
+        self.dense = np.zeros(len(problem.available))
+        self.room = np.zeros(len(problem.available), dtype=np.int64)
         self.rank = np.zeros(len(problem.number), dtype=np.int64)
         self.warm = np.zeros(len(problem.available))
         for row, price in problem.prices.items():
@@ -86,7 +88,9 @@ class _Pricing:
                 holds = reserve(problem, waiting, self.left, self.option)
         kept = np.zeros(len(self.left), dtype=np.bool_)
         kept[[hold.row for hold in holds]] = True
-        certificate = Certificate(self.value, self.bound, self.tier_prices, self.left, kept)
+        certificate = Certificate(
+            self.value, self.bound, self.tier_prices, self.left, kept, dense=self.dense, room=self.room
+        )
         return Choice(
             self.option, self._order(), self._blocked_by(), self._told(), worth=self.utility, certificate=certificate
         )
@@ -99,6 +103,7 @@ class _Pricing:
         ptr = np.concatenate(([0], np.cumsum(keep)))[ptr]
         use_ptr, use_row, use_amount = entries_of(problem, option)
         available = np.maximum(self.left, 0)
+        self._leave_out(np.repeat(self.utility[option], np.diff(use_ptr)), use_row, use_amount, available)
         if holds:
             use_ptr, use_row, use_amount, available = reserved_rows(
                 problem, holds, self.owner[option], option, (use_ptr, use_row, use_amount, available)
@@ -124,6 +129,13 @@ class _Pricing:
         self.value += found.value
         self.bound += found.bound
         self._take(jobs[chosen])
+
+    def _leave_out(self, worth: Real, row: Int, amount: Int, available: Int) -> None:
+        """Note options that nobody of the tier could take alone: what they take of each row, what it is worth to them."""
+        beyond = amount > available[row]
+        row, density = row[beyond], worth[beyond] / amount[beyond]
+        np.maximum.at(self.dense, row, density)
+        self.room[row] = np.maximum(self.room[row], available[row])
 
     def _take(self, jobs: Int) -> None:
         _, row, amount = entries_of(self.problem, self.option[jobs])

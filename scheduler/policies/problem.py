@@ -145,7 +145,9 @@ class Certificate:
     `value`. For newcomers alone the two are sums over them.
 
     `prices`, float64[r] by tier, prove it; `left` is what the choice leaves of each row, int64[r]; rows that are
-    `kept`, bool[r], wait for somebody who has waited too long.
+    `kept`, bool[r], wait for somebody who has waited too long. Options that take more of a row than a tier could have
+    are left out of the bound; `dense`, float64[r], is the most that a unit of the row is worth to one of them, and
+    `room`, int64[r], the most that such a tier could have: what they may gain if the row grows.
     """
 
     value: float
@@ -153,6 +155,8 @@ class Certificate:
     prices: Mapping[int, Real]
     left: Int
     kept: Flag
+    dense: Real = field(default_factory=_no_reals)
+    room: Int = field(default_factory=_no_ints)
 
     @property
     def gap(self) -> float:
