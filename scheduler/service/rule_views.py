@@ -1,6 +1,6 @@
 """Every rule with how it stands: shares and their margin, lots and their alarms, who is where, prices in force."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ from scheduler.engine.state import State
 from scheduler.engine.used_shares import UsedShare
 from scheduler.model.cluster import NodeState
 from scheduler.model.rules import ShareBasis
+from scheduler.model.units import to_s
 from scheduler.quota.domestic_share import ShareStanding
 from scheduler.quota.eligibility import violated
 from scheduler.quota.installed import deliveries, installed_share
@@ -142,6 +143,16 @@ def _alarms(share: UsedShare, standing: ShareStanding) -> list[str]:
     return ["below_warning"] if warn is not None and standing.forecast < warn else []
 
 
+def _devices_of_lots(lots: Sequence[View]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for lot in lots:
+        standing = lot["standing"]
+        found[lot["id"], "in_service"] = standing["in_service"]
+        found[lot["id"], "cleared"] = standing["cleared"]
+        found[lot["id"], "coming"] = sum(tranche["count"] for tranche in standing["coming"])
+    return found
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
@@ -178,7 +189,10 @@ def rule_gauges(state: State, now_us: int) -> RuleGauges:
             held[name] = standing["held_jobs"]
             withheld[name, "compute_unit"] = standing["withheld_compute_unit_hours"]
             withheld[name, "h20_equivalent"] = standing["withheld_h20_equivalent_hours"]
+    ends = {lot.id: lot.licence.valid_until_us for lot in state.config.rules.lots if lot.licence is not None}
     return RuleGauges(
+        lots=_devices_of_lots(view["lots"]),
+        licences={lot: max(0.0, to_s(end - now_us)) for lot, end in ends.items() if end is not None},
         shares=shares,
         prices=prices,
         held=held,

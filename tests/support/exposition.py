@@ -23,6 +23,8 @@ class Page:
             "build_info": ("version",),
             "domestic_device_share_ratio": (),
             "executor_up": ("cell",),
+            "lot_devices": ("lot", "kind"),
+            "lot_licence_remaining_seconds": ("lot",),
             "rule_alarms": ("rule", "alarm"),
             "rule_held_jobs": ("rule",),
             "rule_price": ("rule",),
@@ -80,6 +82,9 @@ class Page:
         for kind, ratio in (("share", 0.35), ("forecast", 0.33), ("target", 0.3)):
             self.gauges["rule_share_ratio"].labels("used-30", kind).set(ratio)
         self.gauges["rule_price"].labels("used-30").set(0.2)
+        for kind, count in (("in_service", 16), ("cleared", 8), ("coming", 64)):
+            self.gauges["lot_devices"].labels("lot-1", kind).set(count)
+        self.gauges["lot_licence_remaining_seconds"].labels("lot-1").set(86_400)
         self.gauges["rule_held_jobs"].labels("used-30").set(1)
         self.gauges["rule_alarms"].labels("lot-1", "more_in_service_than_cleared").set(1)
 

@@ -35,6 +35,7 @@ lots:
     tranches:
       - {count: 8, expected: 2026-01-01T00:00:00Z, state: in_service}
       - {count: 64, expected: 2030-01-01T00:00:00Z}
+    licence: {ref: L, valid_until: 2100-01-01T00:00:00Z}
     domestic_match: {measure: devices, ratio: 1, due: 2026-01-01T00:00:00Z}
 domestic_shares:
   - {id: used, basis: used, measure: device_hours, target: 0.5, window: 30d, mode: price}
@@ -129,6 +130,16 @@ def test_views_and_gauges_agree(service, found):
     assert gauges.held == {"used": 0}
     assert gauges.shares["used", "target"] == view["domestic_shares"][0]["target"]
     assert set(gauges.alarms) == {(a["rule"], a["alarm"]) for a in view["alarms"]}
+    assert gauges.lots == {("lot-1", "in_service"): 16, ("lot-1", "cleared"): 8, ("lot-1", "coming"): 64}
+    ends_us = view["lots"][0]["licence"]["valid_until_us"]
+    assert gauges.licences == {"lot-1": (ends_us - now_us) / 1e6}
+
+
+def test_a_licence_that_has_ended_has_no_time_left(service):
+    late_us = round(datetime(2101, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+    gauges = service.service.loop.ask(lambda state: rule_gauges(state, late_us))
+    assert gauges.licences == {"lot-1": 0.0}
+    assert ("lot-1", "licence_ended") in gauges.alarms
 
 
 @pytest.mark.parametrize("output", ["table", "wide", "json", "yaml", "name"])
