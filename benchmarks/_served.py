@@ -30,6 +30,7 @@ from scheduler.ports import AttemptKey, AttemptStatus, Executor, Report
 from scheduler.service.client import Client
 from scheduler.service.daemon import ServeOptions, Service, listening
 from scheduler.service.recovery import recover
+from scheduler.service.rehearsal import rehearse
 from scheduler.service.settings import find_endpoint
 from scheduler.service.wiring import Backends
 
@@ -69,6 +70,7 @@ def serve(home: Path) -> None:
     from scheduler.journal.store import open_journal
 
     config = msgspec.json.decode((home / "config.json").read_bytes(), type=Configured)
+    rehearse(config)
     journal = open_journal(home / "journal.db")
     found = recover(journal, config)
     service = Service(ServeOptions(home=home, sources=None), config, journal, found, cast(Backends, Muted()))

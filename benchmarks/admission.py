@@ -47,6 +47,7 @@ from scheduler.ports import JournalStore
 from scheduler.service.daemon import spare_collector
 from scheduler.service.loop import Change, EngineLoop, Proposal
 from scheduler.service.modes import RunMode
+from scheduler.service.rehearsal import rehearse
 
 PUBLISHED_JOBS_PER_S = 42.0
 WINDOW = 1_000
@@ -210,6 +211,7 @@ def measure(workload: str, given: argparse.Namespace, folder: Path) -> dict[str,
     else:
         journal = open_journal(folder / f"{workload}.db")
     source = iter(list(changes(config, given.jobs)))
+    rehearse(config)
     loop = opened(config, journal, journal.lead())
     spare_collector()
     cpu, began = time.process_time(), time.perf_counter()

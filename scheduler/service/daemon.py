@@ -39,6 +39,7 @@ from scheduler.service.loop import EngineLoop
 from scheduler.service.metrics import Gauges, Metrics
 from scheduler.service.modes import RunMode
 from scheduler.service.recovery import Recovered, adopted, recover, seen_of
+from scheduler.service.rehearsal import rehearse_aside
 from scheduler.service.rule_views import rule_gauges
 from scheduler.service.settings import (
     JOURNAL_FILE,
@@ -191,6 +192,7 @@ class Service:
         """Begin, and serve until stopped."""
         self.begin()
         spare_collector()
+        rehearse_aside(self.config)
         url = self._url(listener)
         self._announce(url)
         # uvicorn's own handling of signals ends the serving; ours follows after it

@@ -43,8 +43,11 @@ CHECKPOINT_EVERY: Final = 5_000
 writing it costs each record the same however long the history grows."""
 
 LONG_CYCLE_S: Final = 0.002
-"""After a cycle that took longer, as much time goes to batches without one: on a large fleet or with a long queue,
-submissions are made durable and answered at the pace of the disk, and decided a few at a time."""
+REST: Final = 9.0
+LONGEST_REST_S: Final = 1.0
+"""After a cycle that took longer than the first, so many times as long goes to batches without one, up to the last or
+as long as the cycle took: on a large fleet or with a long queue, submissions are made durable and answered at the pace
+of the disk, and decided many at a time."""
 
 ANSWER_WITHIN_S: Final = 30.0
 
@@ -339,7 +342,7 @@ class EngineLoop:
     def _rest(self, took_s: float) -> None:
         self._owed = False
         if took_s > LONG_CYCLE_S:
-            self._rest_until_s = time.monotonic() + took_s
+            self._rest_until_s = time.monotonic() + max(took_s, min(REST * took_s, LONGEST_REST_S))
 
     def _decide(self, now: int, records: list[Record]) -> list[Command]:
         decision = self._engine.decide(now)
