@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from scheduler.errors import ConfigError
 
-__all__ = ["Limits", "Line", "read_table"]
+__all__ = ["Limits", "Line", "read_heading", "read_table"]
 
 _SHOWN: Final = 40
 """Characters of a wrong value that a complaint repeats."""
@@ -70,6 +70,20 @@ def read_table(path: str | Path, columns: Sequence[str], limits: Limits | None =
             yield from _lines(name, stream, columns, limits)
     except UnicodeDecodeError:
         raise ConfigError("is not text in UTF-8", file=name) from None
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "is not a whole gzip file"
+        raise ConfigError(f"cannot be read: {reason}", "check the name and the permissions", file=name) from None
+
+
+def read_heading(path: str | Path) -> tuple[str, ...]:
+    """The names of the columns. Raises ConfigError where the file cannot be read as a table."""
+    name = str(path)
+    try:
+        with _opened(Path(path)) as stream:
+            rows = csv.reader(_bounded(name, stream, Limits()), strict=True)
+            return tuple(column.strip() for column in next(rows, []))
+    except (UnicodeDecodeError, csv.Error):
+        raise ConfigError("is not a table in UTF-8", file=name, line=1) from None
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "is not a whole gzip file"
         raise ConfigError(f"cannot be read: {reason}", "check the name and the permissions", file=name) from None
