@@ -1,0 +1,197 @@
+"""What the terms of serving cost, learnt from measurements: for all engines together and, near that, for each.
+
+A step's time is terms @ coefficients (`serving`), coefficients not negative, errors relative. Each engine's own are
+pulled towards those of all, so that an engine seen once keeps the physics of the others. Measurements that lie far off
+(speculative decoding that nobody mentioned, a server that was overrun) count ever less: weights of Student's t with
+four degrees of freedom on log errors (Lange, Little and Taylor, 1989).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from scheduler.profiles.fitting import fit_nonnegative
+from scheduler.profiles.serving import (
+    PREFILL_TERMS,
+    Demand,
+    Served,
+    decode_floor_s,
+    decode_terms,
+    largest_batch,
+    prefill_floor_s,
+    prefill_terms,
+    running,
+)
+
+__all__ = ["QUEUE_TERMS", "ServingCoefficients", "fit_serving", "tpot_s", "ttft_s"]
+
+FloatArray = NDArray[np.float64]
+
+QUEUE_TERMS = ("prompt", "products_of_others", "launches_of_others", "steps", "busy", "overflow")
+"""Own prompt; arithmetic and launches of the prompts of all others; decode steps in between; the others' arithmetic
+again, by the share of the time that it takes; and whole requests that end before there is room in the cache."""
+
+ANY = ""
+"""Engine of which nothing was measured: the coefficients of all together."""
+
+PULL = 10.0
+"""How many measurements the coefficients of all engines are worth for each engine's own; chosen among 1, 3, 10, 30, 100
+by leaving out each model, device and engine in turn."""
+
+LEAST_SHARE = 0.03
+"""A term that all engines together do without may still explain about so much of one engine's time."""
+
+QUIET_BATCH = 4
+"""Requests at once up to which a prompt hardly waits for others; from these the time without queueing is learnt."""
+
+ENOUGH = 12
+"""Measurements below which an engine keeps the coefficients of all."""
+
+ROUNDS = 12
+STUDENT_SCALE = 2.0
+QUEUE_PRIOR = (1.0, 0.05, 0.02, 1.0, 0.1, 1.0)
+QUEUE_PULL = (1e6, 1.0, 1.0, 1.0, 1.0, 1.0)
+"""The own prompt counts once; the rest is loosely held: a burst of requests at the start, spread over ten rounds."""
+
+PRODUCTS = np.array([name in ("products", "expert_products", "attention") for name in PREFILL_TERMS])
+LAUNCHES = np.array([name.endswith("layers") and name != "token_layers" for name in PREFILL_TERMS])
+BUSIEST = 5.0
+"""Arithmetic of prompts over time at hand, where the load is more than can be."""
+
+
+class ServingCoefficients(Struct, frozen=True, kw_only=True):
+    """By engine, with `""` for any other: costs of `DECODE_TERMS`, of `PREFILL_TERMS` and of `QUEUE_TERMS`."""
+
+    decode: Mapping[str, tuple[float, ...]]
+    prefill: Mapping[str, tuple[float, ...]]
+    queue: Mapping[str, tuple[float, ...]]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.decode if name != ANY))
+
+
+def tpot_s(
+    served: Served, demand: Demand, engines: str | Sequence[str], coefficients: ServingCoefficients
+) -> FloatArray:
+    """Seconds per output token (n,) of replicas that hold `demand.batch` requests at once."""
+    costs = _costs(coefficients.decode, engines)
+    return np.asarray(np.maximum((decode_terms(served, demand) * costs).sum(axis=-1), decode_floor_s(served, demand)))
+
+
+def ttft_s(
+    served: Served,
+    demand: Demand,
+    engines: str | Sequence[str],
+    coefficients: ServingCoefficients,
+    *,
+    queueing: bool = False,
+) -> FloatArray:
+    """Seconds to the first token (n,); with `queueing`, of clients that keep `demand.batch` requests at hand and send
+    the next when one ends, started together (a closed loop, as benchmarks are run)."""
+    if queueing:
+        waits = _queue_terms(served, demand, engines, coefficients)
+        return np.asarray((waits * _costs(coefficients.queue, engines)).sum(axis=-1))
+    alone = (prefill_terms(served, demand) * _costs(coefficients.prefill, engines)).sum(axis=-1)
+    return np.asarray(np.maximum(alone, prefill_floor_s(served, demand)))
+
+
+def fit_serving(
+    served: Served, demand: Demand, engines: Sequence[str], *, tpot: FloatArray, ttft: FloatArray
+) -> ServingCoefficients:
+    """From measured seconds per output token `tpot` (n,) and to the first token `ttft` (n,); NaN is not measured.
+
+    Time to the first token is learnt from the smallest batches (`QUIET_BATCH`, else the smallest there are), and what
+    queueing adds from all. ValueError where nothing is measured.
+    """
+    named = np.asarray(engines, dtype=object)
+    if not (np.isfinite(tpot).any() and np.isfinite(ttft).any()):
+        raise ValueError("fit_serving needs times per output token and to the first token")
+    decode = _by_engine(decode_terms(served, demand), tpot, named)
+    total = np.asarray(demand.batch * np.asarray(served.data))
+    measured = np.isfinite(ttft)
+    quiet = measured & (total <= max(QUIET_BATCH, float(total[measured].min())))
+    prefill = _by_engine(prefill_terms(served, demand), np.where(quiet, ttft, np.nan), named)
+    first = ServingCoefficients(decode=decode, prefill=prefill, queue={ANY: QUEUE_PRIOR})
+    waits = _queue_terms(served, demand, engines, first)
+    return ServingCoefficients(decode=decode, prefill=prefill, queue=_queue(waits, ttft, named))
+
+
+def robust_fit(
+    terms: FloatArray, times: FloatArray, prior: FloatArray | None = None, pull: float | FloatArray = 0.0
+) -> FloatArray:
+    """Coefficients (k,) of terms (n, k), by reweighted least squares."""
+    weights = np.ones(len(times))
+    found = np.zeros(terms.shape[1]) if prior is None else prior.copy()
+    seen = terms.any(axis=0)  # what no measurement has stays as it was
+    near, held = (None, 0.0) if prior is None else (prior[seen], np.broadcast_to(pull, prior.shape)[seen])
+    for _ in range(ROUNDS):
+        found[seen] = fit_nonnegative(terms[:, seen], times, prior=near, prior_weight=held, weights=weights)
+        errors = np.log(np.maximum(terms @ found, 1e-9 * times) / times)
+        spread = max(1.4826 * float(np.median(np.abs(errors))), 0.02)
+        weights = 1.0 / (1.0 + (errors / (STUDENT_SCALE * spread)) ** 2)
+    return found
+
+
+def _by_engine(terms: FloatArray, times: FloatArray, engines: NDArray[np.object_]) -> dict[str, tuple[float, ...]]:
+    known = np.isfinite(times)
+    terms, times, engines = terms[known], times[known], engines[known]
+    pooled = robust_fit(terms, times)
+    found = {ANY: _plain(pooled)}
+    for engine in sorted(set(engines)):
+        own = engines == engine
+        if own.sum() >= ENOUGH:
+            found[engine] = _plain(robust_fit(terms[own], times[own], *_pulled(pooled, terms[own], times[own])))
+    return found
+
+
+def _pulled(pooled: FloatArray, terms: FloatArray, times: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Prior and its weights: a coefficient may stray from that of all by its own size, or by what explains
+    `LEAST_SHARE` of the times, whichever is more."""
+    shares = (terms / times[:, None]).mean(axis=0)
+    stray = np.maximum(pooled, np.divide(LEAST_SHARE, shares, out=np.zeros_like(shares), where=shares > 0))
+    prior = np.maximum(pooled, np.where(stray > 0, 1e-6 * stray, 1e-30))
+    return prior, PULL * np.divide(prior, stray, out=np.ones_like(stray), where=stray > 0) ** 2
+
+
+def _queue(waits: FloatArray, ttft: FloatArray, engines: NDArray[np.object_]) -> dict[str, tuple[float, ...]]:
+    prior, pull = np.array(QUEUE_PRIOR), np.array(QUEUE_PULL)
+    known = np.isfinite(ttft)
+    pooled = robust_fit(waits[known], ttft[known], prior, pull)
+    found = {ANY: _plain(pooled)}
+    for engine in sorted(set(engines)):
+        own = known & (engines == engine)
+        if own.sum() >= ENOUGH:
+            near = np.maximum(pooled, LEAST_SHARE * prior)
+            found[engine] = _plain(robust_fit(waits[own], ttft[own], near, np.where(pull > PULL, pull, PULL)))
+    return found
+
+
+def _queue_terms(
+    served: Served, demand: Demand, engines: str | Sequence[str], coefficients: ServingCoefficients
+) -> FloatArray:
+    """Seconds (n, k) in the order of `QUEUE_TERMS`."""
+    alone = ttft_s(served, demand, engines, coefficients)
+    step = tpot_s(served, demand, engines, coefficients)
+    parts = prefill_terms(served, demand) * _costs(coefficients.prefill, engines)
+    products, launches = parts[..., PRODUCTS].sum(axis=-1), parts[..., LAUNCHES].sum(axis=-1)
+    held = running(served, demand)
+    others = np.maximum(held - 1.0, 0.0)
+    busy = np.minimum(held * (products + 0.3 * launches) / (demand.output * step), BUSIEST)
+    beyond = np.maximum(np.asarray(demand.batch) / np.maximum(largest_batch(served, demand), 1.0) - 1.0, 0.0)
+    waits = (alone, others * products, others * launches, step * np.sqrt(held), busy * others * products,
+             beyond * demand.output * step)  # fmt: skip
+    return np.stack(np.broadcast_arrays(*waits), axis=-1)
+
+
+def _costs(by_engine: Mapping[str, tuple[float, ...]], engines: str | Sequence[str]) -> FloatArray:
+    if isinstance(engines, str):
+        return np.asarray(by_engine.get(engines, by_engine[ANY]))
+    names, place = np.unique(np.asarray(engines, dtype=str), return_inverse=True)
+    return np.array([by_engine.get(str(name), by_engine[ANY]) for name in names])[place.reshape(-1)]
+
+
+def _plain(values: FloatArray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
