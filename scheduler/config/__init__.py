@@ -3,6 +3,7 @@
 from scheduler.config.accelerators import decode_accelerators, load_accelerators
 from scheduler.config.cluster import decode_cluster, load_cluster
 from scheduler.config.dump import dump_yaml
+from scheduler.config.hopeless import Problem, refuse_hopeless
 from scheduler.config.inline import inline
 from scheduler.config.job import decode_job, load_jobs, parse_jobs
 from scheduler.config.job_encode import encode
@@ -18,6 +19,7 @@ from scheduler.config.workload import decode_workload, load_workload
 
 __all__ = [
     "Loaded",
+    "Problem",
     "Scenario",
     "check_job_against",
     "decode_accelerators",
@@ -45,6 +47,7 @@ __all__ = [
     "load_workload",
     "parse_jobs",
     "read_text",
+    "refuse_hopeless",
     "shipped",
     "shipped_names",
 ]

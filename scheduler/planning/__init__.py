@@ -4,6 +4,7 @@ from scheduler.planning.changes import Change, Edit, Part, changes_of, run_time_
 from scheduler.planning.counterfactuals import Asked, Counterfactuals, Effort, Proposal, counterfactuals, enter
 from scheduler.planning.decisions import DecisionTrace, OptionWeighed, decisions_of
 from scheduler.planning.market import PriceInterval, price_intervals, queue_position, worth_of
+from scheduler.planning.misfits import Misfit, misfits
 from scheduler.planning.outlook import Outlook, outlook, outlooks
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Edit",
     "Effort",
     "enter",
+    "Misfit",
+    "misfits",
     "OptionWeighed",
     "Outlook",
     "outlook",
