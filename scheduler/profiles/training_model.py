@@ -32,9 +32,12 @@ LEAST_ERRORS = 8
 ENOUGH_ERRORS = 20
 """Errors on one device from which its band is its own."""
 
-STRANGER_SD = 0.2
-"""Log units by which devices of a vendor without measurements differ beside; published tables of one model on several
-vendors' devices differ by so much at the same share of peak."""
+STRANGER_SD = 0.35
+"""Log units by which devices of a vendor without measurements differ beside: tuning the software alone moves one model
+on an Ascend 910B by 1.45 to 2.8 times (GPUStack's performance tables)."""
+
+CLEAR = 0.1
+"""Noise up to which a measurement vouches for its vendor."""
 
 WIDE = 0.25
 """Log units that a band reaches while hardly anything was measured: what models differ by in published tables."""
@@ -43,7 +46,8 @@ WIDE = 0.25
 class Steps(Struct, frozen=True, kw_only=True):
     """Steps to fit or to predict: `terms` (n, k), `covariates` (n, c), names (n,), and `counts` (n,) of devices.
 
-    `engines` are software with its version, `vendors` those of the devices.
+    `engines` are software with its version, `vendors` those of the devices. `noise` (n,): log scale of the errors,
+    larger where something about a row had to be assumed.
     """
 
     terms: FloatArray
@@ -53,6 +57,7 @@ class Steps(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     vendors: tuple[str, ...]
     counts: IntArray
+    noise: FloatArray
 
     def where(self, kept: BoolArray) -> "Steps":
         places = np.flatnonzero(kept)
@@ -64,6 +69,7 @@ class Steps(Struct, frozen=True, kw_only=True):
             models=tuple(self.models[i] for i in places),
             vendors=tuple(self.vendors[i] for i in places),
             counts=self.counts[places],
+            noise=self.noise[places],
         )
 
 
@@ -110,7 +116,7 @@ def fit_training(
         engines=engines,
         rows={name: rows[name] for name in devices},
         models=frozenset(steps.models),
-        vendors=frozenset(steps.vendors),
+        vendors=frozenset(v for v, noise in zip(steps.vendors, steps.noise, strict=True) if noise <= CLEAR),
         most_devices=int(steps.counts.max(initial=1)),
         known_reach=known,
         new_reach=new,
@@ -130,7 +136,8 @@ def predict_steps(model: TrainingModel, steps: Steps) -> Predicted:
         for name, new in zip(steps.devices, (unseen | few), strict=True)
     ]
     doubted = few | (engine < 0)  # elsewhere the errors contain what is uncertain about coefficients
-    reach = np.sqrt(np.square(beyond) + NORMAL_REACH**2 * (doubted * scale**2 + stranger**2))
+    assumed = np.where(steps.noise > CLEAR, steps.noise, 0.0)
+    reach = np.sqrt(np.square(beyond) + NORMAL_REACH**2 * (doubted * scale**2 + stranger**2 + assumed**2))
     return Predicted(times, times * np.exp(-reach), times * np.exp(reach), unseen | (engine < 0))
 
 
@@ -143,7 +150,7 @@ def _fitted(
     steps: Steps, times: FloatArray, devices: Sequence[str], engines: Sequence[str], beliefs: Sequence[Belief]
 ) -> Siblings:
     device, engine = _places(steps.devices, devices), _places(steps.engines, engines)
-    return fit_siblings(steps.terms, times, device, engine, steps.covariates, beliefs=beliefs)
+    return fit_siblings(steps.terms, times, device, engine, steps.covariates, beliefs=beliefs, noise=steps.noise)
 
 
 def _reaches(

@@ -26,6 +26,7 @@ def drawn(devices, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
         models=models,
         vendors=(vendor,) * len(names),
         counts=np.full(len(names), 8),
+        noise=np.full(len(names), 0.03),
     )
     off = np.array([of_model[m] + of_device[d] for m, d in zip(models, names, strict=True)])
     return steps, terms.sum(axis=1) * np.exp(off + draw.normal(0, noise, len(names)))
@@ -88,6 +89,7 @@ def test_counts_far_beyond_those_seen_are_marked():
         models=steps.models,
         vendors=steps.vendors,
         counts=steps.counts * 64,
+        noise=steps.noise,
     )
     assert predict_steps(model, many).extrapolates.all()
 
