@@ -1,6 +1,7 @@
 """What people ask for, checked against the state and made into events. Pure but for the ids that the shell draws."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import msgspec
 
@@ -8,7 +9,14 @@ from scheduler.engine.options import JobRows
 from scheduler.engine.records import JobRecord
 from scheduler.engine.rulebook import RULED_OUT
 from scheduler.engine.state import State
-from scheduler.errors import ConflictError, DeniedError, InfeasibleError, NotFoundError, OverloadedError
+from scheduler.errors import (
+    ConfigError,
+    ConflictError,
+    DeniedError,
+    InfeasibleError,
+    NotFoundError,
+    OverloadedError,
+)
 from scheduler.model.cluster import NodeState
 from scheduler.model.events import (
     ActionRequested,
@@ -17,24 +25,31 @@ from scheduler.model.events import (
     Configured,
     JobAction,
     JobSubmitted,
+    JobUpdated,
     NodeStateChanged,
     ResolvedDependency,
 )
-from scheduler.model.jobs import Job
+from scheduler.model.jobs import Job, Moves
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import Reason
+from scheduler.model.units import US_PER_S
 from scheduler.quota.installed import entering_refused
 from scheduler.quota.ledger import Ledger, Shortage
 
 __all__ = [
     "action",
+    "check_deadline",
     "check_feasible",
     "configured",
     "existing_for_key",
     "node_state",
     "submission",
+    "updated",
     "within_time_limit",
 ]
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Job)
 
 MAX_ACTIVE_JOBS = 200_000
 """Jobs that have not ended; past this a submission is told to come back later."""
@@ -52,15 +67,17 @@ def submission(
     """The events that accept `spec`: one, or one per member of an array; none for a repeated key with the same body.
 
     Raises InfeasibleError (the fleet can never run it), DeniedError (its quota can never admit it), ConflictError (the
-    name is taken by a live job, or the key by another body), NotFoundError (tenant or dependency), OverloadedError.
+    name is taken by a live job, or the key by another body), NotFoundError (tenant or dependency), OverloadedError,
+    ConfigError (its deadline has passed).
     """
     known = existing_for_key(state, actor, key) if key else ()
     if known:
         if state.jobs[known[0]].digest != digest:
             raise ConflictError(f"submission key `{key}` was used for another job", "use a new key for a new body")
         return ()
-    spec = msgspec.json.decode(msgspec.json.encode(spec), type=Job)  # as replay will read it, to the byte
+    spec = _DECODER.decode(_ENCODER.encode(spec))  # as replay will read it, to the byte
     _check_tenant(state, spec)
+    check_deadline(spec.deadline_us, now_us)
     spec = within_time_limit(state, spec)
     _check_load(state, spec, actor)
     taken = state.live_named(spec.tenant, spec.name)
@@ -142,15 +159,43 @@ def _advice(state: State) -> str:
 
 def within_time_limit(state: State, spec: Job) -> Job:
     """The job with the time limit of its tenant, or of the nearest one above that has one, if it asks for no less."""
-    limits = [
-        state.tenant_named(state.tree.names[t]).time_limit_us
-        for t in state.tree.paths[state.tree.index[spec.tenant]]
-        if t
-    ]
-    limit_us = next((limit for limit in limits if limit is not None), None)
+    _, limit_us = _time_limit(state, state.tree.index[spec.tenant])
     if limit_us is None or (spec.time_limit_us is not None and spec.time_limit_us <= limit_us):
         return spec
     return msgspec.structs.replace(spec, time_limit_us=limit_us)
+
+
+def _time_limit(state: State, tenant: int) -> tuple[str, int | None]:
+    """The limit that binds the jobs of a tenant, in microseconds, and whose it is."""
+    for level in state.tree.paths[tenant][:-1]:  # the root has none
+        name = state.tree.names[level]
+        limit_us = state.tenant_named(name).time_limit_us
+        if limit_us is not None:
+            return name, limit_us
+    return "", None
+
+
+def check_deadline(deadline_us: int | None, now_us: int) -> None:
+    """Raises ConfigError for one that has passed."""
+    if deadline_us is not None and deadline_us <= now_us:
+        raise ConfigError("the deadline lies in the past", "move it, or leave it out", path="deadline")
+
+
+def updated(state: State, job: JobRecord, wanted: JobUpdated, now_us: int) -> JobUpdated:
+    """Raises ConflictError where the job has ended or cannot move so far, DeniedError for a time limit beyond that of
+    its tenant, ConfigError for a deadline that has passed."""
+    if job.terminal:
+        raise ConflictError(f"job {job.id} has ended", "submit it again instead")
+    checkpoint = job.spec.checkpoint
+    if wanted.moves is Moves.ANY and not (checkpoint and checkpoint.portable):
+        raise ConflictError(f"job {job.id} has no portable checkpoint", "allow moves within its family instead")
+    check_deadline(wanted.deadline_us, now_us)
+    tenant, most_us = _time_limit(state, state.tenant_of(job))
+    if wanted.time_limit_us is not None and most_us is not None and wanted.time_limit_us > most_us:
+        allowed, asked = (f"{us / US_PER_S:,.10g} s" for us in (most_us, wanted.time_limit_us))
+        problem = f"`{tenant}` lets its jobs run for at most {allowed}, not {asked}"
+        raise DeniedError(problem, "ask for no more, or have the tenant's time limit raised")
+    return wanted
 
 
 def _check_tenant(state: State, spec: Job) -> None:

@@ -32,11 +32,12 @@ def rehearse(config: Configured) -> int:
     )
     engine = Engine(State.new(small))
     actor = Actor("nobody", "nobody", False)
+    ids = (f"#{number}" for number in range(3))
     for number in range(3):
         option = Option(accelerator=pool.accelerator, counts=(1,))
         role = Role(entrypoint=("true",), resources=Resources(options=(option,)))
         job = Job(name=f"job-{number}", type=JobType.TRAINING, roles=(role,), tenant="nobody")
-        for event in intake.submission(engine.state, job, actor, lambda n=number: f"#{n}", 0):
+        for event in intake.submission(engine.state, job, actor, lambda: next(ids), 0):
             engine.fold(event, 0)
     return len(engine.decide(0).plan.starts)
 

@@ -10,7 +10,7 @@ from scheduler.engine.explain import explain
 from scheduler.engine.image import encode
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
-from scheduler.errors import ConfigError, ConflictError, NotFoundError, UnavailableError, UsageError
+from scheduler.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from scheduler.model.events import Actor, JobAction, JobUpdated
 from scheduler.model.jobs import Moves
 from scheduler.model.lifecycle import JobState
@@ -231,14 +231,10 @@ def update(desk: TheDesk, identity: Doer, job: str, body: Bytes) -> View:
 
     def change(state: State, now_us: int) -> Proposal:
         found = _own(state, job, identity)
-        if found.terminal:
-            raise ConflictError(f"job {found.id} has ended", "submit it again instead")
-        checkpoint = found.spec.checkpoint
-        if changes.moves is Moves.ANY and not (checkpoint and checkpoint.portable):
-            raise ConflictError(f"job {found.id} has no portable checkpoint", "allow moves within its family instead")
         actor = Actor(identity.user, identity.tenant or found.spec.tenant, True)
         limit_us = None if changes.time_limit_s is None else round(changes.time_limit_s * US_PER_S)
-        event = JobUpdated(found.number, actor, changes.priority, limit_us, changes.deadline_us, changes.moves)
+        wanted = JobUpdated(found.number, actor, changes.priority, limit_us, changes.deadline_us, changes.moves)
+        event = intake.updated(state, found, wanted, now_us)
         return Proposal((event,), lambda s: summary_view(s, s.jobs[found.number], desk.clock.now_us()))
 
     view: View = desk.loop.change(change)

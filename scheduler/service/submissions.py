@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from scheduler.config import decode_job
 from scheduler.engine import intake
 from scheduler.engine.state import State
-from scheduler.errors import DualtrackError, UsageError
+from scheduler.errors import DualtrackError, ForbiddenError, UsageError
 from scheduler.model.events import Actor
 from scheduler.model.jobs import Job
 from scheduler.service.configuration import DEFAULT_TENANT
 from scheduler.service.desk import Desk, body_of, decoded, desk_of, identify
 from scheduler.service.faults import error_body
-from scheduler.service.identity import Identity, Permission, actor_of, require
+from scheduler.service.identity import Identity, Permission, Role, actor_of, require
 from scheduler.service.loop import Change, Proposal
 from scheduler.service.views import job_view
 
@@ -71,12 +71,13 @@ router = APIRouter(prefix="/v1")
 class Submission(Struct, frozen=True):
     """A job that was sent in, and by whom. `digest` tells one body from another; it is empty where no key was given.
 
-    `classless`: it leaves the class to its tenant.
+    `classless`: it leaves the class to its tenant. `anywhere`: whoever sent it may enter jobs in any tenant.
     """
 
     job: Job
     actor: Actor
     classless: bool
+    anywhere: bool
     key: str = ""
     digest: str = ""
 
@@ -88,17 +89,23 @@ def submission_of(values: Mapping[str, Any], identity: Identity, key: str = "") 
     job = decode_job(values)
     actor = actor_of(identity, job.tenant)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() if key else ""
-    return Submission(msgspec.structs.replace(job, tenant=actor.tenant), actor, "class" not in values, key, digest)
+    job = msgspec.structs.replace(job, tenant=actor.tenant)
+    return Submission(job, actor, "class" not in values, identity.role is Role.ADMIN, key, digest)
 
 
 def in_its_tenant(state: State, sent: Submission) -> Job:
     """The job, in the default tenant if it names none, and in its tenant's class if it states none.
 
-    Raises UsageError where there is no default tenant.
+    Raises UsageError where there is no default tenant, ForbiddenError where the tenant lists its users and this is none.
     """
     job = _tenanted(state, sent.job)
-    tenant = state.config.tenants.get(job.tenant) if sent.classless else None
-    return msgspec.structs.replace(job, job_class=tenant.default_class) if tenant is not None else job
+    tenant = state.config.tenants.get(job.tenant)
+    if tenant is None:
+        return job
+    if tenant.users and sent.actor.user not in (*tenant.users, *tenant.admins) and not sent.anywhere:
+        problem = f"`{sent.actor.user}` is not among the users of `{tenant.name}`"
+        raise ForbiddenError(problem, "ask its administrator to add you, or name another tenant")
+    return msgspec.structs.replace(job, job_class=tenant.default_class) if sent.classless else job
 
 
 def _tenanted(state: State, job: Job) -> Job:

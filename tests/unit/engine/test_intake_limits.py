@@ -5,12 +5,12 @@ from unittest import mock
 import pytest
 
 from scheduler.engine import intake
-from scheduler.errors import ConflictError, DeniedError, OverloadedError
-from scheduler.model.events import Actor
-from scheduler.model.jobs import Array
+from scheduler.errors import ConfigError, ConflictError, DeniedError, OverloadedError
+from scheduler.model.events import Actor, JobUpdated
+from scheduler.model.jobs import Array, Moves
 from scheduler.model.tenants import Quota, Tenant, Tenants, UserLimits
-from tests.support.builders import cluster, configured, job, options, pool
-from tests.support.harness import Table
+from tests.support.builders import S, cluster, configured, job, options, pool
+from tests.support.harness import ANN, Table
 
 BOB = Actor("bob", "red", True)
 
@@ -73,3 +73,63 @@ def test_what_a_limit_excludes_for_ever_is_denied_at_once_and_what_only_waits_is
         at.submit(job("too-many", *options(h200=4)))
     at.submit(job("fits", *options(h200=2)))
     at.submit(job("waits", *options(h200=2)))
+
+
+def test_a_deadline_in_the_past_is_refused_and_names_its_field():
+    at = table()
+    at.now_us = 50
+    for passed in (49, 50):
+        with pytest.raises(ConfigError, match="deadline lies in the past") as caught:
+            at.submit(job("late", deadline_us=passed))
+        assert caught.value.path == "deadline"
+    at.submit(job("in-time", deadline_us=51))
+
+
+def test_a_repeated_key_is_answered_alike_though_the_deadline_has_passed_since():
+    at = table()
+    at.submit(job("once", deadline_us=at.now_us + 1), key="k", digest="a")
+    again = intake.submission(at.state, job("once", deadline_us=at.now_us + 1), ANN, str, at.now_us + 9, "k", "a")
+    assert again == ()
+
+
+def limited() -> Table:
+    search = Tenant(name="search", time_limit_us=100 * S)
+    below = (Tenant(name="search/ranking"), Tenant(name="search/index", time_limit_us=500 * S), Tenant(name="free"))
+    return Table(configured(cluster([pool("h200", 1, 4)]), Tenants(tenants=(search, *below))))
+
+
+def update(at: Table, number: int = 0, **changes: object) -> JobUpdated:
+    return intake.updated(at.state, at.state.jobs[number], JobUpdated(number, ANN, **changes), at.now_us)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "limit_s", "whose"),
+    [("search", 100, "search"), ("search/ranking", 100, "search"), ("search/index", 500, "search/index")],
+)
+def test_an_update_raises_no_time_limit_above_the_tenants(tenant: str, limit_s: int, whose: str):
+    at = limited()
+    at.submit(job("one", tenant=tenant))
+    assert update(at, time_limit_us=limit_s * S).time_limit_us == limit_s * S
+    with pytest.raises(DeniedError, match=f"`{whose}` lets its jobs run for at most {limit_s} s, not {limit_s + 1} s"):
+        update(at, time_limit_us=(limit_s + 1) * S)
+    assert update(at, priority=7).priority == 7  # what does not ask for time is not refused for it
+
+
+def test_an_update_may_ask_for_any_time_where_no_tenant_bounds_it():
+    at = limited()
+    at.submit(job("one", tenant="free"))
+    assert update(at, time_limit_us=10**15).time_limit_us == 10**15
+
+
+def test_an_update_sets_no_deadline_in_the_past_and_changes_no_job_that_has_ended():
+    at = table()
+    at.submit(job("one"))
+    with pytest.raises(ConfigError, match="deadline"):
+        update(at, deadline_us=at.now_us)
+    assert update(at, deadline_us=at.now_us + 1).deadline_us == at.now_us + 1
+    with pytest.raises(ConflictError, match="portable"):
+        update(at, moves=Moves.ANY)
+    at.run_all(*at.state.jobs)
+    at.end(at.state.jobs[0])
+    with pytest.raises(ConflictError, match="has ended"):
+        update(at, priority=7)

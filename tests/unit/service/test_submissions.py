@@ -171,6 +171,58 @@ def test_the_client_tells_each_job_or_the_error_that_the_service_meant(monkeypat
     assert isinstance(denied, DeniedError) and isinstance(invalid, ConfigError)
 
 
+# What a tenant bounds
+
+
+def with_tenants(service, *tenants):
+    body = {"schema": "dualtrack/v1", "kind": "tenants", "tenants": list(tenants)}
+    answer = service.call("POST", "/v1/tenants", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def code_of(answer):
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_tenant_that_names_its_users_takes_jobs_of_those_and_of_administrators_alone(service):
+    with_tenants(service, {"name": "search", "users": ["bo"], "admins": ["sue"]}, {"name": "open"})
+    tokens = {user: service.token_for(Role.SUBMITTER, "search", user) for user in ("bo", "sue", "ann")}
+    for user in ("bo", "sue"):
+        assert service.call("POST", "/v1/jobs", json=a_job(f"of-{user}"), token=tokens[user]).status_code == 201
+    refused = service.call("POST", "/v1/jobs", json=a_job("of-ann"), token=tokens["ann"])
+    assert code_of(refused) == (403, "forbidden")
+    assert "`ann` is not among the users of `search`" in refused.json()["error"]["message"]
+    assert service.call("POST", "/v1/plans", json=a_job("of-ann"), token=tokens["ann"]).status_code == 403
+    assert service.call("POST", "/v1/jobs", json=a_job("of-an-admin")).status_code == 201
+    anybody = service.token_for(Role.SUBMITTER, "open", "ann")
+    assert service.call("POST", "/v1/jobs", json=a_job("in-the-open", tenant="open"), token=anybody).status_code == 201
+
+
+def test_jobs_that_wait_are_bounded_within_a_batch_too(service):
+    with_tenants(service, {"name": "search", "per_user": {"max_waiting_jobs": 2}})
+    items = send(service, *({"job": a_job(f"job-{n}")} for n in range(3))).json()["items"]
+    assert [sorted(item) for item in items] == [["jobs"], ["jobs"], ["error"]]
+    assert (items[2]["error"]["code"], "the limit is 2" in items[2]["error"]["message"]) == ("overloaded", True)
+
+
+def test_a_time_limit_is_not_raised_above_the_tenants_by_an_update(service):
+    with_tenants(service, {"name": "search", "time_limit": "60s"})
+    job = service.submit()
+    assert job["time_limit_s"] == 60
+    refused = service.call("PATCH", f"/v1/jobs/{job['id']}", json={"time_limit_s": 61})
+    assert code_of(refused) == (403, "denied")
+    assert "at most 60 s, not 61 s" in refused.json()["error"]["message"]
+    assert service.call("PATCH", f"/v1/jobs/{job['id']}", json={"time_limit_s": 30}).status_code == 200
+
+
+def test_a_deadline_that_has_passed_is_refused_with_its_field(service):
+    refused = service.call("POST", "/v1/jobs", json=a_job(deadline="2020-01-01T00:00:00Z"))
+    assert code_of(refused) == (422, "invalid")
+    assert refused.json()["error"]["path"] == "deadline"
+    job = service.submit(deadline="2099-01-01T00:00:00Z")
+    assert code_of(service.call("PATCH", f"/v1/jobs/{job['id']}", json={"deadline_us": 1})) == (422, "invalid")
+
+
 # What a coroutine may ask of the engine's thread
 
 
