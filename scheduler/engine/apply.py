@@ -71,5 +71,9 @@ def _check(state: State, statement: Statement, start: PlannedStart, now_us: int)
 def _notes(state: State, plan: Plan) -> Iterator[Event]:
     if plan.reasons:
         yield ReasonsChanged(plan.reasons)
-    if plan.prices != state.prices:
-        yield CarriedOver(plan.prices)
+    before, after = dict(state.prices), dict(plan.prices)
+    if before != after:
+        changed = tuple(pair for pair in sorted(after.items()) if before.get(pair[0]) != pair[1])
+        gone = tuple(sorted(before.keys() - after.keys()))
+        few = len(changed) + len(gone) < len(after) // 2
+        yield CarriedOver(changed, adds=True, gone=gone) if few else CarriedOver(plan.prices)

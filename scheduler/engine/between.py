@@ -6,6 +6,7 @@ what is idle; whatever else has changed since (devices that became free, newcome
 gap wider, and once it is too wide, or after a while, all are weighed again.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -212,7 +213,8 @@ def _worth(choice: Choice, option: Int) -> Real:
 def prices_whole(
     snapshot: Snapshot, jobs: int, choice: Choice, lack: float, now_us: int
 ) -> Iterator[tuple[str, float]]:
-    """What newcomers need of a whole solution, by name; nothing where jobs are few."""
+    """What newcomers need of a whole solution, by name; nothing where jobs are few. What rows might gain is rounded up,
+    for it is a bound and need not be told anew at every turn."""
     certificate, policy = choice.certificate, snapshot.config.policy
     if certificate is None or jobs < policy.many_jobs or policy.round_us or policy.whole_every_us <= 0:
         return
@@ -231,7 +233,7 @@ def prices_whole(
     for row in np.flatnonzero(dear).tolist():
         yield f"{LEFT}{name(row)}", float(certificate.left[row])
     for row in np.flatnonzero(certificate.dense[:known] > 0).tolist():
-        yield f"{DENSE}{name(row)}", float(certificate.dense[row])
+        yield f"{DENSE}{name(row)}", 2.0 ** (math.ceil(2 * math.log2(certificate.dense[row])) / 2)
         yield f"{ROOM}{name(row)}", float(certificate.room[row])
     for row in np.flatnonzero(certificate.kept[:known]).tolist():
         yield f"{KEPT}{name(row)}", 1.0

@@ -352,7 +352,13 @@ def _reasons(state: State, event: ReasonsChanged, time_us: int) -> Commands:
 
 
 def _carried(state: State, event: CarriedOver, time_us: int) -> Commands:
-    state.prices = event.prices
+    if event.adds:
+        kept = dict(state.prices) | dict(event.prices)
+        for name in event.gone:
+            kept.pop(name, None)
+        state.prices = tuple(sorted(kept.items()))
+    else:
+        state.prices = event.prices
     return ()
 
 

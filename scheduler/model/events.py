@@ -215,9 +215,14 @@ class ReasonsChanged(Struct, frozen=True, tag="reasons_changed", gc=False):
 
 
 class CarriedOver(Struct, frozen=True, tag="carried_over", gc=False):
-    """What the next cycle needs from this one: prices and budgets per row, so that warm starts replay."""
+    """What the next cycle needs from this one: prices and budgets per row, so that warm starts replay.
+
+    Where it `adds`, only what changed is told, and `gone` are the names that are no more.
+    """
 
     prices: tuple[tuple[str, float], ...] = ()
+    adds: bool = False
+    gone: tuple[str, ...] = ()
 
 
 Event = (
