@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.errors import (
@@ -55,6 +55,8 @@ class SqlJournal:
         # compiled once: building the statement anew for each row takes longer than writing it
         self._insert = insert(records).compile(dialect=engine.dialect)
         self._parameters = msgspec.structs.astuple if self._insert.positional else msgspec.structs.asdict
+        ours = (leadership.c.epoch == bindparam("ours")) & (leadership.c.head == bindparam("at"))
+        self._advance = update(leadership).where(ours).values(head=bindparam("to"))
 
     @property
     def head(self) -> int:
@@ -164,8 +166,7 @@ class SqlJournal:
             yield self._codec.encode(record)
 
     def _check_lead(self, writer: Connection, head: int, new_head: int) -> None:
-        ours = (leadership.c.epoch == self._epoch) & (leadership.c.head == head)
-        if writer.execute(update(leadership).where(ours).values(head=new_head)).rowcount != 1:
+        if writer.execute(self._advance, {"ours": self._epoch, "at": head, "to": new_head}).rowcount != 1:
             epoch, found, leader = writer.execute(
                 select(leadership.c.epoch, leadership.c.head, leadership.c.leader)
             ).one()

@@ -96,7 +96,7 @@ def submission_of(values: Mapping[str, Any], identity: Identity, key: str = "") 
 def in_its_tenant(state: State, sent: Submission) -> Job:
     """The job, in the default tenant if it names none, and in its tenant's class if it states none.
 
-    Raises UsageError where there is no default tenant, ForbiddenError where the tenant lists its users and this is none.
+    Raises UsageError where there is no default tenant, ForbiddenError where it lists its users and this is none.
     """
     job = _tenanted(state, sent.job)
     tenant = state.config.tenants.get(job.tenant)
