@@ -9,6 +9,7 @@ from scheduler.config.job import decode_job, load_jobs, parse_jobs
 from scheduler.config.job_encode import encode
 from scheduler.config.kinds import Loaded, load_any, read_text
 from scheduler.config.policy import decode_policy, load_policy
+from scheduler.config.profiles import Profiles, encode_profiles, load_fit, load_profiles, plain_fit, rates_as_csv
 from scheduler.config.references import check_job_against
 from scheduler.config.rules import decode_rules, load_rules
 from scheduler.config.scenario import Scenario, decode_scenario, load_scenario
@@ -20,6 +21,7 @@ from scheduler.config.workload import decode_workload, load_workload
 __all__ = [
     "Loaded",
     "Problem",
+    "Profiles",
     "Scenario",
     "check_job_against",
     "decode_accelerators",
@@ -32,20 +34,25 @@ __all__ = [
     "decode_workload",
     "dump_yaml",
     "encode",
+    "encode_profiles",
     "encode_tenants",
     "inline",
     "load_accelerators",
     "load_any",
     "load_catalog",
     "load_cluster",
+    "load_fit",
     "load_jobs",
     "load_models",
     "load_policy",
+    "load_profiles",
     "load_rules",
     "load_scenario",
     "load_tenants",
     "load_workload",
     "parse_jobs",
+    "plain_fit",
+    "rates_as_csv",
     "read_text",
     "refuse_hopeless",
     "shipped",

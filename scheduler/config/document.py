@@ -23,6 +23,7 @@ KINDS: Final[dict[str, Limits]] = {
     "scenario": SMALL_LIMITS,
     "accelerators": SMALL_LIMITS,
     "models": SMALL_LIMITS,
+    "profiles": SMALL_LIMITS,
 }
 
 

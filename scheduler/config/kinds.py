@@ -13,6 +13,7 @@ from scheduler.config.job import job_of
 from scheduler.config.limits import ANY_LIMITS
 from scheduler.config.models import models_of
 from scheduler.config.policy import policy_of
+from scheduler.config.profiles import Profiles, profiles_of
 from scheduler.config.rules import rules_of
 from scheduler.config.scenario import Scenario, scenario_of
 from scheduler.config.tenants import tenants_of
@@ -36,6 +37,7 @@ Loaded = (
     | Policy
     | Workload
     | Scenario
+    | Profiles
     | tuple[Accelerator, ...]
     | tuple[Transformer, ...]
 )
@@ -50,6 +52,7 @@ DECODERS: Final[dict[str, Callable[[list[Cursor], Catalog | None], Loaded]]] = {
     "scenario": lambda documents, catalog: scenario_of(documents[0]),
     "accelerators": lambda documents, catalog: accelerators_of(documents[0]),
     "models": lambda documents, catalog: models_of(documents[0]),
+    "profiles": lambda documents, catalog: profiles_of(documents[0], catalog),
 }
 
 

@@ -14,8 +14,8 @@ from scheduler.model.accelerators import Accelerator, Catalog
 from scheduler.model.rates import Metric, Observation, Stack
 
 __all__ = [
-    "PRECISIONS", "Readings", "Told", "accelerator_called", "check_rate", "check_value", "layout_text", "normal_layout",
-    "normal_precision", "observation", "split_of",
+    "LAYOUT_REMEDY", "LIMITS", "PRECISIONS", "Readings", "Told", "accelerator_called", "check_rate", "check_value",
+    "layout_of", "layout_text", "named", "normal_layout", "normal_precision", "observation", "split_of",
 ]  # fmt: skip
 
 PRECISIONS: Final = (
@@ -49,6 +49,7 @@ ABOVE_PEAK: Final = 1.05
 
 FLOPS_PER_WEIGHT: Final[Mapping[str, float]] = {"train": 6.0, "infer": 2.0}
 
+LAYOUT_REMEDY: Final = "write such as `tp=8,pp=2`, with tp, pp, dp, ep, cp, adp"
 LAYOUT: Final = re.compile(r"(tp|pp|dp|ep|cp|adp)=(\d{1,6})")
 
 
@@ -99,12 +100,18 @@ def layout_text(**sizes: int) -> str:
 
 def normal_layout(line: Line, column: str, text: str) -> str:
     """A layout in its usual order. Raises ConfigError where a part is not such as `tp=8`, or stands twice."""
+    found = layout_of(text)
+    if found is None:
+        raise line.wrong(column, f"{text[:40]!r} is no layout", LAYOUT_REMEDY)
+    return found
+
+
+def layout_of(text: str) -> str | None:
+    """A layout in its usual order, without what is 1; None where a part is not such as `tp=8`, or stands twice."""
     sizes = split_of(text)
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if any(LAYOUT.fullmatch(part) is None for part in parts) or len(sizes) != len(parts) or 0 in sizes.values():
-        raise line.wrong(
-            column, f"{text[:40]!r} is no layout", "write such as `tp=8,pp=2`, with tp, pp, dp, ep, cp, adp"
-        )
+        return None
     return layout_text(**{name: sizes[name] for name in ("tp", "pp", "dp", "ep", "cp", "adp") if name in sizes})
 
 
