@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.engine.columns import NONE, STATES
+from scheduler.engine.learned import Learned
 from scheduler.engine.records import JobRecord
 from scheduler.engine.state import State
 from scheduler.errors import InvariantError
@@ -29,6 +30,7 @@ __all__ = [
     "placements_meet_what_was_asked",
     "rules_count_what_is_held",
     "states_and_attempts_agree",
+    "what_was_learned_follows_from_the_records",
 ]
 
 _HOLDING: Final = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
@@ -162,6 +164,15 @@ def rules_count_what_is_held(state: State) -> None:
         _require(held == share.running, "I7", f"rule {share.rule.id} counts {share.running} of {held}")
 
 
+def what_was_learned_follows_from_the_records(state: State) -> None:
+    """Corrections of rates recomputed from the attempts equal those in force: a restart knows the same."""
+    fresh = Learned(state.config.catalog, state.fleet.emulated)
+    for job in state.jobs:
+        for attempt in job.attempts:
+            fresh.note(job, attempt)
+    _require(list(fresh.told()) == list(state.learned.told()), "I20", "what was learned is not what attempts tell")
+
+
 def _grants(job: JobRecord) -> tuple[Grant, ...]:
     return job.attempt.allocation.grants if job.attempt is not None else ()
 
@@ -175,4 +186,5 @@ CHECKS: Final[tuple[Callable[[State], None], ...]] = (
     columns_show_what_is_held,
     arrays_keep_their_limit,
     rules_count_what_is_held,
+    what_was_learned_follows_from_the_records,
 )

@@ -117,4 +117,5 @@ def _pace_s(state: State, job: JobRecord, attempt: Attempt) -> float:
     held = int(state.columns.job("current")[job.number])
     if held < 0 or not state.rows_of[job.number].rows[held].option.rate.absolute:
         return 0.0
-    return 1.0 / (attempt.allocation.rate * state.config.cluster.emulation.speedup)
+    held = attempt.allocation
+    return 1.0 / ((held.modelled or held.rate) * state.config.cluster.emulation.speedup)

@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from scheduler.engine.learned import Learned
 from scheduler.engine.rulebook import RuleBook
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.jobs import Job
@@ -16,6 +17,7 @@ from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
+from scheduler.profiles.observed import Correction
 from scheduler.profiles.options import JobOption, OptionSet, expand
 from scheduler.quota.budgets import BudgetUse
 from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
@@ -84,7 +86,10 @@ class Rows:
     Rows of limits count devices in thousandths.
     """
 
-    def __init__(self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook, idle_charge: float = 1.0) -> None:
+    def __init__(
+        self, fleet: Fleet, tree: TenantTree, whole: Room, book: RuleBook, learned: Learned, idle_charge: float = 1.0
+    ) -> None:
+        self.learned = learned
         self.idle_charge = idle_charge  # the part of its charge that an opportunistic job pays
         self.fleet = fleet
         self.book = book
@@ -120,6 +125,10 @@ class Rows:
         for row in range(first, self.capacity_rows + len(self.limit)):
             self._numbers[self.name(row)] = row
         return self._numbers
+
+    def forget(self) -> None:
+        """Something was learnt: the rows of the job that was looked at last may have changed."""
+        self._last = None
 
     def of_job(self, job: Job, tenant: int, user: str) -> JobRows:
         """Rows of every option that the whole fleet and the whole quota could ever give."""
@@ -157,16 +166,17 @@ class Rows:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
         who = (job.type, job.job_class, job.service)
-        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred))
+        learned = self.learned.of(job)
+        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred, learned))
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= CACHED_SPECS:
                 self._shapes.clear()
-            found = self._shapes[key] = self._new_shape(job, barred)
+            found = self._shapes[key] = self._new_shape(job, barred, learned)
         return found
 
-    def _new_shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
-        options = expand(job, self.fleet.catalog, self.fleet.present)
+    def _new_shape(self, job: Job, barred: tuple[int, ...], learned: Mapping[str, Correction]) -> _Shape:
+        options = expand(job, self.fleet.catalog, self.fleet.present, learned)
         if job.job_class is JobClass.OPPORTUNISTIC:
             options = _charged_less(options, self.idle_charge)
         placed, nowhere = [], []

@@ -11,6 +11,7 @@ from scheduler.engine.accounts import Accounts
 from scheduler.engine.columns import CLASSES, NONE, STATES, Columns
 from scheduler.engine.deadlines import next_alarm
 from scheduler.engine.in_service import in_service
+from scheduler.engine.learned import Learned
 from scheduler.engine.moves import may_continue_on
 from scheduler.engine.options import JobRows, Rows
 from scheduler.engine.progress import note_progress, standing_of
@@ -92,7 +93,8 @@ class State:
         self.room.closed = whole.closed = self.book.closed_nodes()
         self.tree.keep_promises(entitlements(self.tree, in_service(whole, self.tree)))
         self.ledger = Ledger(self.tree)
-        self.rows = Rows(self.fleet, self.tree, whole, self.book, config.policy.opportunistic_charge)
+        self.learned = Learned(config.catalog, self.fleet.emulated)
+        self.rows = Rows(self.fleet, self.tree, whole, self.book, self.learned, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
         self.accounts = Accounts(config, self.tree, self.book.prices)
 
@@ -146,6 +148,10 @@ class State:
         self._alarm_of.clear()
         self.book.forget_running()
         self.accounts = Accounts(self.config, self.tree, self.book.prices)
+        self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.emulated)
+        for job in self.jobs:
+            for attempt in job.attempts:
+                self.learned.note(job, attempt)
         for job in self.jobs:
             self._add_columns(job)
             for ended in job.attempts:
@@ -247,6 +253,21 @@ class State:
         first = int(self.columns.job("first")[job.number])
         allowed = [may_continue_on(job, row, self.fleet.catalog) for row in rows]
         self.columns.option("allowed")[first : first + len(rows)] = allowed
+
+    def learn(self, job: JobRecord, attempt: Attempt) -> None:
+        """Take in what the attempt has reported; where that changes what is expected of its kind, lay options anew."""
+        if not self.learned.note(job, attempt):
+            return
+        self.rows.forget()
+        for other in self.learned.kin(job, [self.jobs[number] for number in self.rows_of]):
+            rows = self.rows_of[other.number] = self.rows.of_job(other.spec, self.tenant_of(other), other.actor.user)
+            self.columns.bury(other.number)
+            place, attempt = self._lay(rows), other.attempt
+            held = NONE if attempt is None else self._option_held(other, attempt)
+            self.columns.put(other.number, {**place, "current": held})
+            self.mark_moves(other)
+        if self.columns.wasteful:
+            self._lay_anew()
 
     def leave(self, job: JobRecord) -> None:
         """Drop a job that has ended from the indexes of live ones; its record stays."""

@@ -71,6 +71,12 @@ class Statement:
         grants: tuple[Grant, ...] | None = place_outside(self.room, row.cell, demands, self._shut(job, row), strategy)
         if grants is None:
             return None
+        rate = option.rate
         return Allocation(
-            chosen=option.chosen, grants=grants, rate=option.rate.value, charge=option.charge, job_class=job_class
+            chosen=option.chosen,
+            grants=grants,
+            rate=rate.value,
+            charge=option.charge,
+            job_class=job_class,
+            modelled=rate.value / rate.learned if rate.absolute else 0.0,
         )

@@ -244,6 +244,7 @@ def _started(state: State, event: AttemptStarted, time_us: int) -> Commands:
         job, attempt = found
         attempt.endpoints = event.endpoints
         _note_started(state, job, attempt, time_us)
+        state.learn(job, attempt)
     return ()
 
 
@@ -269,6 +270,7 @@ def _progressed(state: State, event: AttemptProgressed, time_us: int) -> Command
     attempt.rate = float(event.rate)
     attempt.overruns = event.overruns
     note_progress(state.columns, job)
+    state.learn(job, attempt)
     if event.loss is not None:
         attempt.loss = event.loss
         attempt.first_loss = event.loss if attempt.first_loss is None else attempt.first_loss
@@ -292,6 +294,7 @@ def _ended(state: State, event: AttemptEnded, time_us: int) -> Commands:
     amount = job.spec.work.amount
     if event.how is AttemptEnd.EXITED and event.exit_code == 0 and amount is not None:
         state.book.progress(job, attempt, time_us, amount, absolute=_is_absolute(state, job))
+    state.learn(job, attempt)
     attempt.ended_us = time_us
     attempt.how = event.how
     attempt.exit_code = event.exit_code

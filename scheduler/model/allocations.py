@@ -38,7 +38,8 @@ class Chosen(Struct, frozen=True, gc=False):
 
 
 class Allocation(Struct, frozen=True, kw_only=True, gc=False):
-    """`rate` in work units per second as forecast; `charge` in thousandths of compute units.
+    """`rate` in work units per second as forecast; `charge` in thousandths of compute units. `modelled`: the rate
+    without what running jobs have shown, or 0 where only the ratio between options is known.
 
     `job_class` says which limits it counts against; like the charge it is frozen when granted.
     """
@@ -48,3 +49,4 @@ class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     rate: float
     charge: int
     job_class: JobClass = JobClass.STANDARD
+    modelled: float = 0.0

@@ -41,6 +41,7 @@ class Fleet:
         self.cpu_milli = np.array([pool.cpu_milli for pool in self.pools], dtype=np.int64)[self.pool]
         self.memory_mib = np.array([pool.memory_mib for pool in self.pools], dtype=np.int64)[self.pool]
         self.present = frozenset(pool.accelerator for pool in self.pools if pool.nodes)
+        self.emulated = frozenset(pool.accelerator for pool in self.pools if pool.emulated)
         kinds_of = [catalog.accelerators[self.accelerator_index[pool.accelerator]] for pool in self.pools]
         rules = [granting_of(kind, pool.devices_per_node) for kind, pool in zip(kinds_of, self.pools, strict=True)]
         self.granting: tuple[Granting, ...] = tuple(rules)

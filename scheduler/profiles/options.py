@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -13,6 +13,7 @@ from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.memory import devices_needed
+from scheduler.profiles.observed import Correction, corrected
 from scheduler.profiles.table import Rate, rate_of, relative_rate
 
 __all__ = ["JobOption", "OptionSet", "expand"]
@@ -57,15 +58,17 @@ class _Candidate(Struct, frozen=True, gc=False):
     granule: int
 
 
-def expand(job: Job, catalog: Catalog, present: Collection[str]) -> OptionSet:
+def expand(
+    job: Job, catalog: Catalog, present: Collection[str], learned: Mapping[str, Correction] | None = None
+) -> OptionSet:
     """All options of `job` on the accelerators `present` in the fleet, and every exclusion with its reason.
 
-    The rate of a job of several roles is that of its first role: the role that reports the progress.
+    `learned`: what jobs of its kind have shown, by accelerator; it corrects rates of whole devices. The rate of a job of several roles is that of its first role: the role that reports the progress.
     """
     excluded: list[tuple[Chosen, Reason]] = []
     per_role = [list(_role_candidates(job, role, catalog, present, excluded)) for role in job.roles]
     combinations = itertools.islice(itertools.product(*per_role), MAX_COMBINATIONS)
-    options = [_joined(combination, catalog) for combination in combinations]
+    options = [_joined(combination, catalog, learned or {}) for combination in combinations]
     key = _preference(job.roles[0].resources.prefer)
     order = sorted(range(len(options)), key=lambda i: (key(options[i]), i))
     ranked = tuple(_with_rank(options[i], rank) for rank, i in enumerate(order))
@@ -83,12 +86,13 @@ def _with_rank(option: JobOption, rank: int) -> JobOption:
     )
 
 
-def _joined(parts: tuple[_Candidate, ...], catalog: Catalog) -> JobOption:
+def _joined(parts: tuple[_Candidate, ...], catalog: Catalog, learned: Mapping[str, Correction]) -> JobOption:
     chosen = tuple(part.chosen for part in parts)
+    seen = learned.get(chosen[0].accelerator)
     units = {a.name: a.compute_units for a in catalog}
     return JobOption(
         chosen=chosen,
-        rate=parts[0].rate,
+        rate=parts[0].rate if seen is None else corrected(parts[0].rate, seen),
         charge=sum(units[c.accelerator] * c.count * c.thousandths // WHOLE_DEVICE for c in chosen),
         granule=parts[0].granule,
         after_wait_us=max(part.after_wait_us for part in parts),

@@ -26,16 +26,20 @@ FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
 
 
 class Rate(Struct, frozen=True, gc=False):
-    """Work units per second with a band; `absolute` is False where only the ratio between options is known."""
+    """Work units per second with a band; `absolute` is False where only the ratio between options is known.
+
+    `learned` is the part of the value that running jobs have shown: value / learned is the rate without it.
+    """
 
     value: float
     low: float
     high: float
     provenance: Provenance
     absolute: bool = True
+    learned: float = 1.0
 
     def times(self, factor: float, low: float, high: float, provenance: Provenance) -> "Rate":
-        return Rate(self.value * factor, self.low * low, self.high * high, provenance, self.absolute)
+        return Rate(self.value * factor, self.low * low, self.high * high, provenance, self.absolute, self.learned)
 
 
 def scaling(count: int) -> float:

@@ -243,7 +243,8 @@ class Driver:
         return f"sim-{self._named}"
 
     def _forecast_rate(self, command: Start) -> float:
-        return self.state.jobs[command.job].attempts[command.attempt - 1].allocation.rate
+        held = self.state.jobs[command.job].attempts[command.attempt - 1].allocation
+        return held.modelled or held.rate
 
 
 def seen(state: State, commands: Iterable[Start]) -> Mapping[AttemptKey, int]:

@@ -1,5 +1,6 @@
 """When will each job start and end: the same engine on a copy of the live state, in virtual time and without faults."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -117,11 +118,12 @@ def forecast(
     driver.past = History(copy.jobs)
     live = tuple(copy.active)
     before = {number: len(copy.jobs[number].attempts) for number in live}
-    bases = {number: _introduce(driver, number, rate_factor or {}, pace) for number in live}
+    learned = {job.number: _learned(copy, job.spec, rate_factor or {}) for job in (copy.jobs[n] for n in live)}
+    bases = {number: _introduce(driver, number, learned[number], pace) for number in live}
     for number in live:
         _adopt(driver, copy.jobs[number], now_us)
     watch = _Watch(driver, budget or Budget(), until_started)
-    driver.expect(_arriving(item, now_us, rate_factor or {}) for item in extra)
+    driver.expect(_arriving(item, now_us, _learned(copy, _job_of(item), rate_factor or {})) for item in extra)
     halt = driver.run(now_us + horizon_us, stop=watch.is_spent)
     proposed = tuple(number for number in driver.entries if number >= 0)
     stopped = "horizon" if halt is Halt.TIME else watch.stopped
@@ -161,6 +163,16 @@ class _Watch:
         elif time.monotonic() >= self._deadline_s:
             self.stopped = "wall"
         return bool(self.stopped)
+
+
+def _job_of(item: Arrival | Job) -> Job:
+    return item.job if isinstance(item, Arrival) else item
+
+
+def _learned(state: State, job: Job, factors: Mapping[str, float]) -> Mapping[str, float]:
+    """`factors`, and what jobs of its kind have shown so far: the world goes by modelled rates times these."""
+    shown = state.learned.of(job)
+    return {**factors, **{name: factors.get(name, 1.0) * math.exp(c.mean) for name, c in shown.items()}}
 
 
 def _arriving(item: Arrival | Job, now_us: int, factors: Mapping[str, float]) -> Arrival:
@@ -211,7 +223,8 @@ def _run_us(driver: Driver, job: JobRecord, ran_us: int, pace: Pace) -> int | No
 
 def _expected_rate(state: State, job: JobRecord, attempt: Attempt) -> float:
     tasks = start_command(state, job, attempt).tasks
-    return 1.0 / tasks[0].pace_s if tasks and tasks[0].pace_s > 0 else attempt.allocation.rate
+    held = attempt.allocation
+    return 1.0 / tasks[0].pace_s if tasks and tasks[0].pace_s > 0 else held.modelled or held.rate
 
 
 def _adopt(driver: Driver, job: JobRecord, now_us: int) -> None:

@@ -1,0 +1,100 @@
+"""How fast jobs of one kind were seen to run, against what was modelled: kept by each report, used by later choices.
+
+A kind is a tenant's workload with its image. It depends on the records of attempts alone, so that a replay and a
+restart know the same.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import structs
+
+from scheduler.engine.records import Attempt, JobRecord
+from scheduler.model.accelerators import Catalog
+from scheduler.model.jobs import Job, Work
+from scheduler.model.units import WHOLE_DEVICE
+from scheduler.profiles.observed import Correction, corrections, scale_of
+from scheduler.profiles.table import rate_of
+
+__all__ = ["Learned"]
+
+WARM_UP_REPORTS: Final = 3
+"""Reports of an attempt before its rate counts: compilation, caches and the first checkpoint fall into them."""
+
+REMEMBERED: Final = 32
+"""Latest attempts that count, per kind and accelerator: older software is forgotten."""
+
+NOTHING: Final[Mapping[str, Correction]] = {}
+
+
+class Learned:
+    """Corrections by kind of job. Reports from `emulated` accelerators teach nothing: they follow the model."""
+
+    def __init__(self, catalog: Catalog, emulated: Collection[str]) -> None:
+        self.catalog = catalog
+        self._emulated = frozenset(emulated)
+        self._kinds: dict[bytes, int] = {}
+        self._kind_of: dict[int, int] = {}
+        self._seen: dict[int, dict[str, dict[tuple[int, int], float]]] = {}
+        self._works: dict[int, Work] = {}
+        self._found: dict[int, Mapping[str, Correction]] = {}
+        self._encoder = msgspec.json.Encoder(order="deterministic")
+
+    def of(self, job: Job) -> Mapping[str, Correction]:
+        """By accelerator; empty where no job of the kind has told anything."""
+        return self._found.get(self._kinds.get(self._key(job), -1), NOTHING) if self._found else NOTHING
+
+    def note(self, job: JobRecord, attempt: Attempt) -> bool:
+        """Take in what the attempt has reported so far. Whether that changes what jobs of its kind are told."""
+        name = attempt.allocation.chosen[0].accelerator
+        if name in self._emulated or not _counts(attempt):
+            return False
+        kind = self._kind(job)
+        seen = self._seen.setdefault(kind, {}).setdefault(name, {})
+        seen[job.number, attempt.n] = math.log(attempt.rate / attempt.allocation.modelled)
+        if len(seen) > REMEMBERED:
+            del seen[min(seen)]
+        before, after = self._found.get(kind, NOTHING), self._corrections(kind)
+        self._found[kind] = after
+        return after != before
+
+    def kin(self, job: JobRecord, live: Iterable[JobRecord]) -> list[JobRecord]:
+        """Those of the live jobs that are of the same kind."""
+        kind = self._kind(job)
+        return [other for other in live if self._kind(other) == kind]
+
+    def told(self) -> Iterator[tuple[Work, str, Correction]]:
+        """Everything that was learnt where it was seen: workload, accelerator, correction."""
+        for _, kind in sorted(self._kinds.items()):
+            for name, correction in sorted(self._found.get(kind, NOTHING).items()):
+                if correction.attempts:
+                    yield self._works[kind], name, correction
+
+    def _kind(self, job: JobRecord) -> int:
+        found = self._kind_of.get(job.number)
+        if found is None:
+            found = self._kinds.setdefault(self._key(job.spec), len(self._kinds))
+            self._kind_of[job.number] = found
+            self._works.setdefault(found, structs.replace(job.spec.work, amount=None))
+        return found
+
+    def _key(self, job: Job) -> bytes:
+        work = job.work
+        speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)
+        return self._encoder.encode((job.tenant, speed, job.roles[0].image))
+
+    def _corrections(self, kind: int) -> Mapping[str, Correction]:
+        scales = {}
+        for accelerator in self.catalog:
+            rate = rate_of(self._works[kind], accelerator, 1, self.catalog)
+            if rate is not None:
+                scales[accelerator.name] = scale_of(rate)
+        return corrections(scales, {name: list(seen.values()) for name, seen in self._seen[kind].items()})
+
+
+def _counts(attempt: Attempt) -> bool:
+    held = attempt.allocation
+    whole = all(chosen.thousandths == WHOLE_DEVICE for chosen in held.chosen)
+    return attempt.seq >= WARM_UP_REPORTS and attempt.rate > 0 and held.modelled > 0 and whole
