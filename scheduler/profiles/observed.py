@@ -2,8 +2,8 @@
 
 The logarithm of observed over modelled rate of a family of jobs on accelerator a is taken as
 s_a (sqrt(c) z + sqrt(1 - c) z_a), where z and z_a are standard normal, s_a follows from the band of the modelled rate,
-and c says how much of the error is the family's own, wherever it runs. Each attempt observes that sum with noise. So what is seen on one chip
-corrects the others too, by less; and a rate that was measured already hardly moves.
+and c says how much of the error is the family's own, wherever it runs. Each attempt observes that sum with noise. So
+what is seen on one chip corrects the others too, by less; and a rate that was measured already hardly moves.
 """
 
 import math
@@ -22,7 +22,8 @@ COMMON = 0.7
 model and its software differ from what was assumed wherever it runs."""
 
 NOISE = 0.05
-"""Scale of the log rate between attempts of the same job on the same devices: placement, neighbours, clocks. A judgement."""
+"""Scale of the log rate between attempts of the same job on the same devices: placement, neighbours, clocks.
+A judgement."""
 
 LEAST_SCALE = 0.03
 OUTLIER = 3.0
