@@ -14,12 +14,12 @@ from msgspec import Struct, field
 from scheduler.config.bounded_yaml import Node
 from scheduler.config.cursor import Cursor, Fields, nearest
 from scheduler.config.document import SCHEMA, open_one
-from scheduler.config.readers.readings import LAYOUT_REMEDY, LIMITS, PRECISIONS, layout_of
+from scheduler.config.readers.readings import LIMITS, PRECISIONS
 from scheduler.config.readers.table import read_table
 from scheduler.config.scalars import ScalarError, resolve
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Catalog, Provenance
-from scheduler.model.rates import Cell, CellRate, Metric, Stack
+from scheduler.model.rates import Cell, CellRate, Metric, Stack, layout_parts, layout_text
 
 __all__ = [
     "CSV_COLUMNS", "Profiles", "encode_profiles", "load_fit", "load_profiles", "plain_fit", "profiles_of",
@@ -195,10 +195,10 @@ def _cell(fields: Fields, metric: Metric, catalog: Catalog | None) -> Cell:
 
 def _layout(cursor: Cursor) -> str:
     text = cursor.line_of_text(64)
-    found = text if SPREAD.fullmatch(text) else layout_of(text)
-    if found is None:
-        raise cursor.wrong(f"`{text}` is no layout", LAYOUT_REMEDY)
-    return found
+    try:
+        return text if SPREAD.fullmatch(text) else layout_text(layout_parts(text))
+    except ValueError as error:
+        raise cursor.wrong(str(error)) from None
 
 
 def _stack(cursor: Cursor) -> Stack:

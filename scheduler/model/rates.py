@@ -1,12 +1,37 @@
 """What was seen of speeds, and on what: cells of equal job, chip, software, precision and layout."""
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
 
 from scheduler.model.accelerators import Provenance
 
-__all__ = ["Cell", "CellRate", "Metric", "Observation", "Stack"]
+__all__ = ["LAYOUT_AXES", "Cell", "CellRate", "Metric", "Observation", "Stack", "layout_parts", "layout_text"]
+
+LAYOUT_AXES = ("tp", "pp", "dp", "ep", "cp", "adp", "zero", "mb", "rc")
+"""Parts of a written layout: devices by axis (`adp`: data parallelism of attention in serving), stage of ZeRO,
+micro-batch, and recomputation (none, selective, full)."""
+
+PART = re.compile(r"(tp|pp|dp|ep|cp|adp|mb)=([1-9]\d{0,5})|(zero)=([0-3])|(rc)=(none|selective|full)")
+
+
+def layout_parts(text: str) -> dict[str, str]:
+    """The parts of a layout such as `tp=8,pp=2,rc=full`. ValueError for anything else, with what is wrong."""
+    found: dict[str, str] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        name = part.partition("=")[0]
+        if PART.fullmatch(part) is None or name in found:
+            raise ValueError(f"`{part[:20]}` in a layout; write such as tp=8,pp=2, with {', '.join(LAYOUT_AXES)}")
+        found[name] = part.partition("=")[2]
+    return found
+
+
+def layout_text(parts: Mapping[str, str]) -> str:
+    """As a layout is written: its parts in order, without axes of 1 and what is not recomputed."""
+    told = {name: value for name, value in parts.items() if name == "zero" or value not in ("1", "none")}
+    return ",".join(f"{name}={told[name]}" for name in LAYOUT_AXES if name in told)
 
 
 class Metric(StrEnum):

@@ -1,5 +1,6 @@
 """What users measure themselves: a table of step times, and the result files of vLLM's benchmark and of genai-perf."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,12 +17,11 @@ from scheduler.config.readers.readings import (
     normal_layout,
     normal_precision,
     observation,
-    split_of,
 )
 from scheduler.config.readers.table import Line, read_table
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Catalog
-from scheduler.model.rates import Cell, Metric, Observation, Stack
+from scheduler.model.rates import Cell, Metric, Observation, Stack, layout_parts
 
 __all__ = ["OWN_COLUMNS", "is_genai_perf", "is_vllm", "read_json", "read_own"]
 
@@ -144,11 +144,11 @@ def _row(line: Line, metric: Metric, value: float, catalog: Catalog, told: Told,
         metric=metric,
         stack=Stack(**{part: said[part] or getattr(told.stack, part) for part in Stack.__struct_fields__}),
     )
-    sizes = split_of(layout)
+    sizes = layout_parts(layout)
     seen = Observation(
         cell=cell,
         value=value,
-        count=devices or sizes.get("tp", 1) * sizes.get("pp", 1) * sizes.get("dp", 1),
+        count=devices or math.prod(int(sizes.get(axis, 1)) for axis in ("tp", "pp", "dp")),
         batch=shape.get("batch", line.real("batch", 0, 1e9) if said["batch"] else 0.0),
         seq_in=int(shape.get("seq_in", line.whole("seq_in", 0, 10**8) if said["seq_in"] else 0)),
         seq_out=int(shape.get("seq_out", line.whole("seq_out", 0, 10**8) if said["seq_out"] else 0)),

@@ -10,13 +10,12 @@ from scheduler.config.readers.readings import (
     Readings,
     accelerator_called,
     check_rate,
-    layout_text,
     normal_precision,
     observation,
 )
 from scheduler.config.readers.table import Line, read_table
 from scheduler.model.accelerators import Catalog, Provenance
-from scheduler.model.rates import Cell, Metric, Observation, Stack
+from scheduler.model.rates import Cell, Metric, Observation, Stack, layout_text
 
 __all__ = ["MLPERF_COLUMNS", "PUBLISHED_COLUMNS", "SILICON_COLUMNS", "read_mlperf", "read_published", "read_silicon"]
 
@@ -117,7 +116,7 @@ def _published(line: Line, catalog: Catalog) -> list[Observation] | str:
         if not seq_in or not seq_out:
             return "lengths not stated"
         value, provenance = value * seq_out / (seq_in + seq_out), Provenance.DERIVED
-    layout = layout_text(tp=1 if of_node else sizes["tp"], pp=sizes["pp"])  # copies are a matter of the count
+    layout = _layout(said["source"], metric=name, tp=1 if of_node else sizes["tp"], pp=sizes["pp"])
     if kind == "train" and sizes["tp"] * sizes["pp"] * sizes["dp"] > count:
         raise line.wrong("dp", f"{sizes['dp']} copies of {layout or 'one device'} are more than {count} devices")
     cell = Cell(
@@ -158,8 +157,8 @@ def _silicon(line: Line, catalog: Catalog) -> list[Observation] | str:
     stack = Stack(
         framework=f"{line.text('backend')} {said['backend_version']}".strip(), image=image[1] if image else ""
     )
-    layout, adp = layout_text(tp=tp, pp=pp), said.get("attention_dp_size", "").strip()
-    layout = ",".join(part for part in (layout, f"adp={adp}" if adp not in ("", "1") else "") if part)
+    adp = line.whole("attention_dp_size", 1, 4096) if said.get("attention_dp_size", "").strip() else 1
+    layout = layout_text({"tp": str(tp), "pp": str(pp), "adp": str(adp)})
     made = []
     for column, metric in (("silicon_ttft_ms", Metric.TTFT), ("silicon_tpot_ms", Metric.TPOT)):
         if not said[column].strip():
@@ -214,6 +213,19 @@ def _mlperf(line: Line, catalog: Catalog) -> list[Observation] | str:
         source=f"MLPerf Training {said['round']}, {said['submitter']}, {said['system']}"[:200],
     )
     return [observation(line, "time_to_train_s", seen)]
+
+
+def _layout(source: str, *, metric: str, tp: int, pp: int) -> str:
+    """As far as the row tells; how many copies there are is a matter of the count. MosaicML's rows name their shards
+    and checkpoints of activations."""
+    parts = {"tp": str(tp), "pp": str(pp)}
+    if "FULL_SHARD" in source:
+        parts["zero"] = "3"
+    if "act_ckpt=True" in source or metric.endswith("full_recompute"):
+        parts["rc"] = "full"
+    if metric.endswith("seqsel_recompute"):
+        parts["rc"] = "selective"
+    return layout_text(parts)
 
 
 def _family(name: str) -> str:

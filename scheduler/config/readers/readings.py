@@ -1,5 +1,6 @@
 """What readers of measurements share: names of chips, precisions and layouts, limits of each metric, and complaints."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,11 +12,11 @@ from scheduler.config.cursor import nearest
 from scheduler.config.readers.table import Line
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Accelerator, Catalog
-from scheduler.model.rates import Metric, Observation, Stack
+from scheduler.model.rates import Metric, Observation, Stack, layout_parts, layout_text
 
 __all__ = [
-    "LAYOUT_REMEDY", "LIMITS", "PRECISIONS", "Readings", "Told", "accelerator_called", "check_rate", "check_value",
-    "layout_of", "layout_text", "named", "normal_layout", "normal_precision", "observation", "split_of",
+    "LIMITS", "PRECISIONS", "Readings", "Told", "accelerator_called", "check_rate", "check_value",
+    "named", "normal_layout", "normal_precision", "observation",
 ]  # fmt: skip
 
 PRECISIONS: Final = (
@@ -48,9 +49,6 @@ ABOVE_PEAK: Final = 1.05
 """Share of a chip's arithmetic beyond which a rate is no rate of this chip."""
 
 FLOPS_PER_WEIGHT: Final[Mapping[str, float]] = {"train": 6.0, "infer": 2.0}
-
-LAYOUT_REMEDY: Final = "write such as `tp=8,pp=2`, with tp, pp, dp, ep, cp, adp"
-LAYOUT: Final = re.compile(r"(tp|pp|dp|ep|cp|adp)=(\d{1,6})")
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -93,30 +91,12 @@ def normal_precision(line: Line, column: str, text: str) -> str:
     return plain
 
 
-def layout_text(**sizes: int) -> str:
-    """As a layout is written: `tp=8,pp=2`, without what is 1."""
-    return ",".join(f"{name}={size}" for name, size in sizes.items() if size > 1)
-
-
 def normal_layout(line: Line, column: str, text: str) -> str:
     """A layout in its usual order. Raises ConfigError where a part is not such as `tp=8`, or stands twice."""
-    found = layout_of(text)
-    if found is None:
-        raise line.wrong(column, f"{text[:40]!r} is no layout", LAYOUT_REMEDY)
-    return found
-
-
-def layout_of(text: str) -> str | None:
-    """A layout in its usual order, without what is 1; None where a part is not such as `tp=8`, or stands twice."""
-    sizes = split_of(text)
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if any(LAYOUT.fullmatch(part) is None for part in parts) or len(sizes) != len(parts) or 0 in sizes.values():
-        return None
-    return layout_text(**{name: sizes[name] for name in ("tp", "pp", "dp", "ep", "cp", "adp") if name in sizes})
-
-
-def split_of(layout: str) -> dict[str, int]:
-    return {name: int(size) for name, size in LAYOUT.findall(layout)}
+    try:
+        return layout_text(layout_parts(text))
+    except ValueError as error:
+        raise line.wrong(column, str(error)) from None
 
 
 def check_value(line: Line, column: str, metric: Metric, value: float) -> float:
@@ -165,8 +145,8 @@ def _peak_tflops(chip: Accelerator, precision: str) -> float:
 def observation(line: Line, column: str, seen: Observation) -> Observation:
     """`seen` with its place, its value checked and its layout fitted to the devices."""
     check_value(line, column, seen.cell.metric, seen.value)
-    sizes = split_of(seen.cell.layout)
-    tied = sizes.get("tp", 1) * sizes.get("pp", 1) * sizes.get("cp", 1)
+    sizes = layout_parts("" if seen.cell.layout.startswith("spread") else seen.cell.layout)
+    tied = math.prod(int(sizes.get(axis, 1)) for axis in ("tp", "pp", "cp"))
     if seen.count % tied:
         problem = f"the layout {seen.cell.layout} does not divide {seen.count} devices"
         raise line.wrong(column, problem, "tp x pp x cp divides the devices of a job")

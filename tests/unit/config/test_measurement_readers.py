@@ -177,7 +177,7 @@ def test_what_a_table_leaves_out_may_be_told_with_it(tmp_path):
         ("family,devices,accelerator,step_s", "m,8,h2000,1.0", "unknown accelerator 'h2000'; did you mean `h200`"),
         ("family,devices,accelerator,step_s", "m,8,h200,1e6", "seconds are expected, are these milliseconds"),
         ("family,devices,accelerator,layout,step_s", "m,8,h200,tp=3,1", "tp=3 does not divide 8 devices"),
-        ("family,devices,accelerator,layout,step_s", "m,8,h200,tensor4,1", "'tensor4' is no layout"),
+        ("family,devices,accelerator,layout,step_s", "m,8,h200,tensor4,1", "`tensor4` in a layout; write such as tp=8"),
         ("family,devices,accelerator,step_s", "m,0,h200,1.0", "outside 1 to"),
         ("a,b,c", "1,2,3", "m.csv:1: is no table of measurements that is known"),
     ],

@@ -114,7 +114,7 @@ def test_a_fit_that_is_not_there_is_refused(tmp_path):
     [
         ({"metric": "tpot"}, "did you mean `tpot_ms`"),
         ({"precision": "fp9"}, "`fp9` is not allowed"),
-        ({"layout": "tensor=8"}, "`tensor=8` is no layout"),
+        ({"layout": "tensor=8"}, "`tensor=8` in a layout; write such as tp=8"),
         ({"accelerator": "h2000"}, "unknown accelerator `h2000`; did you mean `h200`"),
         ({"low": 7.6}, "7.5 lies outside its band [7.6, 8]"),
         ({"value": -1}, "out of range"),
