@@ -15,7 +15,7 @@ from scheduler.profiles.layouts import Layout, Recompute
 from scheduler.profiles.steps import chips_of, join, models_of, splits_of
 from scheduler.profiles.training import training_covariates, training_terms
 from scheduler.profiles.training_model import Predicted, Steps, TrainingModel, fit_training, predict_steps
-from scheduler.profiles.training_rates import TrainingCoefficients, coefficients_of
+from scheduler.profiles.training_rates import DENSE, MIXTURE, TrainingCoefficients, coefficients_of
 from scheduler.profiles.work import active_parameters, forward_flops_per_token
 
 __all__ = ["Scored", "Table", "assumed_layouts", "shipped_coefficients"]
@@ -46,6 +46,7 @@ class Table:
             devices=tuple(r.device for r in rows),
             engines=tuple(r.engine for r in rows),
             models=tuple(r.transformer.name or r.model for r in rows),
+            kinds=tuple(MIXTURE if r.transformer.experts else DENSE for r in rows),
             vendors=tuple(r.accelerator.vendor for r in rows),
             counts=np.array([r.devices for r in rows]),
             noise=np.where(doubtful, ASSUMED_NOISE, NOISE),
@@ -80,7 +81,7 @@ def work_of(row: Measured) -> tuple[float, float, float]:
 def shipped_coefficients(table: Table, model: TrainingModel, source: str) -> TrainingCoefficients:
     """The fit as a value to ship, with each device's error in sample."""
     errors = 100 * np.abs(table.times / predict_steps(model, table.steps).times - 1)
-    found = {name: float(errors[table.device == name].mean()) for name in model.devices}
+    found = {name: float(errors[table.device == name].mean()) for name in model.places.devices}
     accelerators = {row.device: row.accelerator for row in table.rows}
     return coefficients_of(model, accelerators, found, source=source)
 

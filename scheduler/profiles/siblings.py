@@ -1,10 +1,11 @@
 """Coefficients of many devices at once: each device's own, drawn to its siblings' where it was measured little.
 
-The logarithm of a device's coefficient is the term's own level, plus slopes times covariates of the row (such as the
-device's peak arithmetic: the more of it, the smaller the share that kernels reach), plus what is the device's own. All
-have beliefs beforehand; measurements move them (maximum a posteriori, Student errors; Gelman et al., Bayesian Data
-Analysis, chapters 5 and 17). A device never measured has nothing peculiar yet, and its band is as wide as devices
-differ (Laplace's approximation).
+The logarithm of a coefficient is the term's own level, plus slopes times covariates of the row (such as the device's
+peak arithmetic: the more of it, the smaller the share that kernels reach), plus what is peculiar to the row's group in
+each of several groupings, such as its device and its software. Other groupings, such as the version of the software,
+shift the logarithm of the whole time. All have beliefs beforehand; measurements move them (maximum a posteriori,
+Student errors; Gelman et al., Bayesian Data Analysis, chapters 5 and 17). A group never measured has nothing peculiar
+yet, and its band is as wide as groups differ (Laplace's approximation).
 """
 
 import math
@@ -33,153 +34,206 @@ LARGEST_STEP = 1.0
 
 
 class Belief(Struct, frozen=True, gc=False):
-    """Of one term's coefficient, before any measurement: `level` where all covariates are 0, and standard deviations in
-    log units, of the level and between devices; of each covariate's slope its mean and standard deviation."""
+    """Of one term's coefficient, before any measurement: `level` where all covariates are 0, and in log units its
+    standard deviation, of each covariate's slope the mean and standard deviation, and how much the groups of each
+    grouping differ."""
 
     level: float
     level_sd: float
     slopes: tuple[tuple[float, float], ...] = ()
-    own_sd: float = 0.07
+    group_sds: tuple[float, ...] = (0.07,)
 
 
 class Siblings(Struct, frozen=True, kw_only=True):
-    """The fit, in log units: `levels` (k,), `slopes` (covariates, k), `own` (devices, k), `engines` (e,), and their
-    `covariance` in that order. `own_sd` (k,), `engine_sd`: how much devices and engines differ."""
+    """The fit, in log units: `levels` (k,), `slopes` (covariates, k), for each grouping what is peculiar to its groups
+    (groups, k), for each shifting grouping its groups' shifts (groups,), and the `covariance` of all in that order.
+    `own_sds` (groupings, k), `shift_sds`: how much groups differ."""
 
     levels: FloatArray
     slopes: FloatArray
-    own: FloatArray
-    engines: FloatArray
+    own: tuple[FloatArray, ...]
+    shifts: tuple[FloatArray, ...]
     covariance: FloatArray
-    own_sd: FloatArray
-    engine_sd: float
+    own_sds: FloatArray
+    shift_sds: tuple[float, ...]
 
-    def coefficients(self, device: IntArray, covariates: FloatArray) -> FloatArray:
-        """(n, k) of devices (n,) by their place in the fit, -1 for one that is not in it."""
-        own = np.vstack([self.own, np.zeros_like(self.levels)])[device]
-        return np.asarray(np.exp(self.levels + covariates @ self.slopes + own), dtype=np.float64)
+    def coefficients(self, groups: IntArray, covariates: FloatArray) -> FloatArray:
+        """(n, k) of groups (n, groupings) by their place in the fit, -1 for one that is not in it."""
+        logs = self.levels + covariates @ self.slopes
+        for column, own in zip(groups.T, self.own, strict=True):
+            logs = logs + np.vstack([own, np.zeros_like(self.levels)])[column]
+        return np.asarray(np.exp(logs), dtype=np.float64)
 
     def predict(
-        self, terms: FloatArray, device: IntArray, engine: IntArray, covariates: FloatArray
+        self, terms: FloatArray, groups: IntArray, shifting: IntArray, covariates: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Times (n,) of terms (n, k), and the log scale (n,) that the uncertain coefficients give them. -1 stands for a
-        device or an engine that is not in the fit: an average one, with the band of all that it could be."""
-        parts = terms * self.coefficients(device, covariates)
+        group that is not in the fit: an average one, with the band of all that it could be."""
+        parts = terms * self.coefficients(groups, covariates)
         times = parts.sum(axis=1)
         shares = parts / times[:, None]
-        gradient = _gradient(shares, covariates, device, engine, self.own.shape[0], len(self.engines))
+        sizes = [len(own) for own in self.own], [len(shift) for shift in self.shifts]
+        gradient = _gradient(shares, covariates, groups, shifting, *sizes)
         variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
-        variance += (device < 0) * (shares**2 @ self.own_sd**2) + (engine < 0) * self.engine_sd**2
-        return times * np.exp(np.append(self.engines, 0.0)[engine]), np.asarray(np.sqrt(variance), dtype=np.float64)
+        variance += ((groups < 0) * (shares**2 @ self.own_sds.T**2)).sum(axis=1)
+        for column, shifts, sd in zip(shifting.T, self.shifts, self.shift_sds, strict=True):
+            variance += (column < 0) * sd**2
+            times = times * np.exp(np.append(shifts, 0.0)[column])
+        return times, np.asarray(np.sqrt(variance), dtype=np.float64)
 
 
 def fit_siblings(
     terms: FloatArray,
     times: FloatArray,
-    device: IntArray,
-    engine: IntArray,
+    groups: IntArray,
+    shifting: IntArray,
     covariates: FloatArray,
     *,
     beliefs: Sequence[Belief],
+    shift_sds: Sequence[float],
     noise: float | FloatArray = 0.03,
-    engine_sd: float = 0.2,
 ) -> Siblings:
-    """Fit terms (n, k) to `times` (n,). `device`, `engine` (n,): places from 0 on; `covariates` (n, c).
+    """Fit terms (n, k) to `times` (n,). `groups` (n, groupings), `shifting` (n, shifting groupings): places from 0 on,
+    or -1 for none; `covariates` (n, c). `noise`: log scale of the errors, of all or of each row.
 
-    `noise`: log scale of the errors, of all or of each row; `engine_sd`: how much software differs at the same layout.
     ValueError where a time is not above 0 or a row has no term.
     """
     if not ((times > 0).all() and np.isfinite(terms).all() and (terms >= 0).all() and (terms.sum(axis=1) > 0).all()):
         raise ValueError("times must be above 0, and terms at least 0 with one above it in every row")
-    count, devices, engines = terms.shape[1], int(device.max(initial=-1)) + 1, int(engine.max(initial=-1)) + 1
-    start, spread = _beliefs(beliefs, covariates.shape[1], devices, engines, engine_sd)
+    shape = _Shape(
+        count=terms.shape[1],
+        covariates=covariates.shape[1],
+        groups=[int(column.max(initial=-1)) + 1 for column in groups.T],
+        shifting=[int(column.max(initial=-1)) + 1 for column in shifting.T],
+    )
+    own_sds = np.array([b.group_sds for b in beliefs], dtype=np.float64).T
+    start, spread = _beliefs(beliefs, shape, own_sds, shift_sds)
     posterior = _Posterior(
         terms=terms,
         log_times=np.log(times),
-        device=device,
-        engine=engine,
+        groups=groups,
+        shifting=shifting,
         covariates=covariates,
-        devices=devices,
-        engines=engines,
+        shape=shape,
         mean=start,
         spread=spread,
         noise=np.broadcast_to(np.asarray(noise, dtype=np.float64), times.shape),
     )
     found, covariance = _climbed(posterior, start)
-    own = slice(posterior.before_own, len(found) - engines)
-    own_sd = np.array([b.own_sd for b in beliefs])
-    for _ in range(REFINEMENTS if devices > 1 else 0):
-        factor = _evidence(found[own], np.diag(covariance)[own], spread[own])
-        own_sd, spread[own] = own_sd * factor, spread[own] * factor
+    for _ in range(REFINEMENTS):
+        for n, part in enumerate(shape.own):
+            if shape.groups[n] > 1:
+                factor = _evidence(found[part], np.diag(covariance)[part], spread[part])
+                own_sds[n], spread[part] = own_sds[n] * factor, spread[part] * factor
         found, covariance = _climbed(posterior, found)
     return Siblings(
-        levels=found[:count],
-        slopes=found[count : posterior.before_own].reshape(-1, count),
-        own=found[own].reshape(devices, count),
-        engines=found[len(found) - engines :],
+        levels=found[: shape.count],
+        slopes=found[shape.count : shape.before_own].reshape(-1, shape.count),
+        own=tuple(found[part].reshape(-1, shape.count) for part in shape.own),
+        shifts=tuple(found[part] for part in shape.shifts),
         covariance=covariance,
-        own_sd=own_sd,
-        engine_sd=engine_sd,
+        own_sds=own_sds,
+        shift_sds=tuple(shift_sds),
     )
 
 
+class _Shape(Struct, frozen=True, kw_only=True):
+    """How parameters lie side by side: levels, slopes by covariate, groups by grouping, shifts by grouping."""
+
+    count: int
+    covariates: int
+    groups: list[int]
+    shifting: list[int]
+
+    @property
+    def before_own(self) -> int:
+        return self.count * (1 + self.covariates)
+
+    @property
+    def own(self) -> list[slice]:
+        return _slices([n * self.count for n in self.groups], self.before_own)
+
+    @property
+    def shifts(self) -> list[slice]:
+        return _slices(self.shifting, self.before_own + sum(self.groups) * self.count)
+
+
+def _slices(lengths: Sequence[int], start: int) -> list[slice]:
+    found = []
+    for length in lengths:
+        found.append(slice(start, start + length))
+        start += length
+    return found
+
+
 def _evidence(own: FloatArray, variance: FloatArray, spread: FloatArray) -> float:
-    """By what devices differ more or less than was believed, which counts like `DOUBT` well-measured coefficients: the
+    """By what groups differ more or less than was believed, which counts like `DOUBT` well-measured coefficients: the
     evidence's fixed point (MacKay, 1992)."""
     measured = float(np.clip(1 - variance / spread**2, 0, 1).sum())
     return math.sqrt((DOUBT + float((own**2 / spread**2).sum())) / (DOUBT + measured))
 
 
 def _beliefs(
-    beliefs: Sequence[Belief], covariates: int, devices: int, engines: int, engine_sd: float
+    beliefs: Sequence[Belief], shape: _Shape, own_sds: FloatArray, shift_sds: Sequence[float]
 ) -> tuple[FloatArray, FloatArray]:
     """Means and standard deviations of all parameters; a slope that no belief names is 0 for certain, nearly."""
-    slopes = [b.slopes[c] if c < len(b.slopes) else (0.0, CERTAIN) for c in range(covariates) for b in beliefs]
+    slopes = [b.slopes[c] if c < len(b.slopes) else (0.0, CERTAIN) for c in range(shape.covariates) for b in beliefs]
     mean = [*(math.log(b.level) for b in beliefs), *(slope for slope, _ in slopes)]
-    spread = [*(b.level_sd for b in beliefs), *(sd for _, sd in slopes), *[b.own_sd for b in beliefs] * devices]
-    return np.array(mean + [0.0] * (len(beliefs) * devices + engines)), np.array([*spread, *[engine_sd] * engines])
+    spread = [*(b.level_sd for b in beliefs), *(sd for _, sd in slopes)]
+    for sds, groups in zip(own_sds, shape.groups, strict=True):
+        spread.extend(sds.tolist() * groups)
+    for sd, groups in zip(shift_sds, shape.shifting, strict=True):
+        spread.extend([sd] * groups)
+    return np.array(mean + [0.0] * (len(spread) - len(mean))), np.array(spread)
 
 
 def _gradient(
-    shares: FloatArray, covariates: FloatArray, device: IntArray, engine: IntArray, devices: int, engines: int
+    shares: FloatArray,
+    covariates: FloatArray,
+    groups: IntArray,
+    shifting: IntArray,
+    sizes: Sequence[int],
+    shift_sizes: Sequence[int],
 ) -> FloatArray:
     """Of the log times by every parameter: a term counts by its share of the time."""
     rows, count = shares.shape
-    own = np.zeros((rows, devices + 1, count))
-    own[np.arange(rows), device] = shares
-    software = np.zeros((rows, engines + 1))
-    software[np.arange(rows), engine] = 1.0
-    known = own[:, :devices].reshape(rows, devices * count)
-    sloped = (covariates[:, :, None] * shares[:, None, :]).reshape(rows, covariates.shape[1] * count)
-    return np.hstack([shares, sloped, known, software[:, :engines]])
+    every = np.arange(rows)
+    blocks = [shares, (covariates[:, :, None] * shares[:, None, :]).reshape(rows, covariates.shape[1] * count)]
+    for column, size in zip(groups.T, sizes, strict=True):
+        own = np.zeros((rows, size + 1, count))  # the last stands for groups that are not in the fit
+        own[every, column] = shares
+        blocks.append(own[:, :size].reshape(rows, size * count))
+    for column, size in zip(shifting.T, shift_sizes, strict=True):
+        shift = np.zeros((rows, size + 1))
+        shift[every, column] = 1.0
+        blocks.append(shift[:, :size])
+    return np.hstack(blocks)
 
 
 class _Posterior(Struct, frozen=True, kw_only=True):
     terms: FloatArray
     log_times: FloatArray
-    device: IntArray
-    engine: IntArray
+    groups: IntArray
+    shifting: IntArray
     covariates: FloatArray
-    devices: int
-    engines: int
+    shape: _Shape
     mean: FloatArray
     spread: FloatArray
     noise: FloatArray
 
-    @property
-    def before_own(self) -> int:
-        """Parameters before those of devices."""
-        return int(self.terms.shape[1] * (1 + self.covariates.shape[1]))
-
     def parts(self, at: FloatArray) -> FloatArray:
-        count = self.terms.shape[1]
-        own = at[self.before_own : len(at) - self.engines].reshape(self.devices, count)
-        slopes = at[count : self.before_own].reshape(-1, count)
-        return np.asarray(self.terms * np.exp(at[:count] + self.covariates @ slopes + own[self.device]))
+        count = self.shape.count
+        slopes = at[count : self.shape.before_own].reshape(self.shape.covariates, count)
+        logs = at[:count] + self.covariates @ slopes
+        for column, part in zip(self.groups.T, self.shape.own, strict=True):
+            logs = logs + np.vstack([at[part].reshape(-1, count), np.zeros(count)])[column]
+        return np.asarray(self.terms * np.exp(logs), dtype=np.float64)
 
     def errors(self, at: FloatArray, parts: FloatArray) -> FloatArray:
-        software = at[len(at) - self.engines :][self.engine]
-        return np.asarray((self.log_times - np.log(parts.sum(axis=1)) - software) / self.noise, dtype=np.float64)
+        found = self.log_times - np.log(parts.sum(axis=1))
+        for column, part in zip(self.shifting.T, self.shape.shifts, strict=True):
+            found = found - np.append(at[part], 0.0)[column]
+        return np.asarray(found / self.noise, dtype=np.float64)
 
     def cost(self, at: FloatArray) -> float:
         errors = self.errors(at, self.parts(at))
@@ -192,7 +246,8 @@ class _Posterior(Struct, frozen=True, kw_only=True):
         errors = self.errors(at, parts)
         weights = (FREEDOM + 1) / (FREEDOM + errors**2)
         shares = parts / parts.sum(axis=1, keepdims=True)
-        gradient = _gradient(shares, self.covariates, self.device, self.engine, self.devices, self.engines)
+        sizes = self.shape.groups, self.shape.shifting
+        gradient = _gradient(shares, self.covariates, self.groups, self.shifting, *sizes)
         curved = (gradient.T * (weights / self.noise**2)) @ gradient + np.diag(1 / self.spread**2)
         uphill = gradient.T @ (weights * errors / self.noise) - (at - self.mean) / self.spread**2
         return uphill, curved

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scheduler.profiles.siblings import Belief, Siblings, fit_siblings
 from scheduler.profiles.training import BELIEFS
 
-__all__ = ["Predicted", "Steps", "TrainingModel", "fit_training", "predict_steps"]
+__all__ = ["Places", "Predicted", "Steps", "TrainingModel", "fit_training", "predict_steps", "reach_of", "software_of"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -32,20 +32,25 @@ LEAST_ERRORS = 8
 ENOUGH_ERRORS = 20
 """Errors on one device from which its band is its own."""
 
-STRANGER_SD = 0.35
-"""Log units by which devices of a vendor without measurements differ beside: tuning the software alone moves one model
-on an Ascend 910B by 1.45 to 2.8 times (GPUStack's performance tables)."""
+ENGINE_SD = 0.2
+"""Log units by which versions of software differ at the same layout: judgement."""
+
+VENDOR_SD = 0.35
+"""The same of vendors: tuning the software alone moves one model on an Ascend 910B by 1.45 to 2.8 times (GPUStack's
+performance tables)."""
 
 CLEAR = 0.1
 """Noise up to which a measurement vouches for its vendor."""
 
-WIDE = 0.25
-"""Log units that a band reaches while hardly anything was measured: what models differ by in published tables."""
+WIDE = 0.4
+"""Log units that a band reaches while hardly anything was measured: versions of the same software differ by half of it
+and more on mixtures of experts (Megatron Bridge's tables: 1.67 times)."""
 
 
 class Steps(Struct, frozen=True, kw_only=True):
     """Steps to fit or to predict: `terms` (n, k), `covariates` (n, c), names (n,), and `counts` (n,) of devices.
 
+    `kinds`: of models whose errors are alike, such as dense ones and mixtures.
     `engines` are software with its version, `vendors` those of the devices. `noise` (n,): log scale of the errors,
     larger where something about a row had to be assumed.
     """
@@ -55,6 +60,7 @@ class Steps(Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...]
     engines: tuple[str, ...]
     models: tuple[str, ...]
+    kinds: tuple[str, ...]
     vendors: tuple[str, ...]
     counts: IntArray
     noise: FloatArray
@@ -67,6 +73,7 @@ class Steps(Struct, frozen=True, kw_only=True):
             devices=tuple(self.devices[i] for i in places),
             engines=tuple(self.engines[i] for i in places),
             models=tuple(self.models[i] for i in places),
+            kinds=tuple(self.kinds[i] for i in places),
             vendors=tuple(self.vendors[i] for i in places),
             counts=self.counts[places],
             noise=self.noise[places],
@@ -75,20 +82,30 @@ class Steps(Struct, frozen=True, kw_only=True):
 
 class TrainingModel(Struct, frozen=True, kw_only=True):
     """`rows`: measurements by device. `known_reach`, `new_reach`: log units that hold 90 % of the errors on models in
-    the fit and on others, by device of which enough was measured, and for all others under ``""``."""
+    the fit and on others, by device, software and kind of which enough was measured, and for all others by kind."""
 
     siblings: Siblings
-    engines: tuple[str, ...]
+    places: "Places"
     rows: Mapping[str, int]
     models: frozenset[str]
-    vendors: frozenset[str]
     most_devices: int
     known_reach: Mapping[str, float]
     new_reach: Mapping[str, float]
 
-    @property
-    def devices(self) -> tuple[str, ...]:
-        return tuple(self.rows)
+
+class Places(Struct, frozen=True):
+    """Names in the order in which a fit has them; software is the engine without its version."""
+
+    devices: tuple[str, ...]
+    software: tuple[str, ...]
+    engines: tuple[str, ...]
+    vendors: tuple[str, ...]
+
+    def groups(self, steps: Steps) -> tuple[IntArray, IntArray]:
+        """Groupings and shifting groupings of `fit_siblings` (n, 2) each; -1 for a name that the fit does not have."""
+        software = [software_of(engine) for engine in steps.engines]
+        groups = np.stack([_at(steps.devices, self.devices), _at(software, self.software)], axis=1)
+        return groups, np.stack([_at(steps.engines, self.engines), _at(steps.vendors, self.vendors)], axis=1)
 
 
 class Predicted(Struct, frozen=True):
@@ -100,6 +117,10 @@ class Predicted(Struct, frozen=True):
     extrapolates: BoolArray
 
 
+def software_of(engine: str) -> str:
+    return engine.split(" ", 1)[0]
+
+
 def fit_training(
     steps: Steps, times: FloatArray, *, beliefs: Sequence[Belief] = BELIEFS, bands: "TrainingModel | None" = None
 ) -> TrainingModel:
@@ -107,16 +128,14 @@ def fit_training(
 
     ValueError where a time is not above 0.
     """
-    devices, engines = tuple(sorted(set(steps.devices))), tuple(sorted(set(steps.engines)))
-    siblings = _fitted(steps, times, devices, engines, beliefs)
-    rows = Counter(steps.devices)
-    known, new = (bands.known_reach, bands.new_reach) if bands else _reaches(steps, times, siblings, beliefs)
+    places = _places(steps)
+    siblings = _fitted(steps, times, places, beliefs)
+    known, new = (bands.known_reach, bands.new_reach) if bands else _reaches(steps, times, siblings, places, beliefs)
     return TrainingModel(
         siblings=siblings,
-        engines=engines,
-        rows={name: rows[name] for name in devices},
+        places=places,
+        rows=Counter(steps.devices),
         models=frozenset(steps.models),
-        vendors=frozenset(v for v, noise in zip(steps.vendors, steps.noise, strict=True) if noise <= CLEAR),
         most_devices=int(steps.counts.max(initial=1)),
         known_reach=known,
         new_reach=new,
@@ -124,42 +143,60 @@ def fit_training(
 
 
 def predict_steps(model: TrainingModel, steps: Steps) -> Predicted:
-    device, engine = _places(steps.devices, model.devices), _places(steps.engines, model.engines)
-    times, scale = model.siblings.predict(steps.terms, device, engine, steps.covariates)
+    groups, shifting = model.places.groups(steps)
+    times, scale = model.siblings.predict(steps.terms, groups, shifting, steps.covariates)
     unseen = np.array([name not in model.models for name in steps.models])
-    unseen |= (steps.counts > 2 * model.most_devices) | (device < 0)
+    unseen |= (steps.counts > 2 * model.most_devices) | (groups[:, 0] < 0)
     few = np.array([model.rows.get(name, 0) < ENOUGH_ERRORS for name in steps.devices])
-    stranger = STRANGER_SD * np.array([name not in model.vendors for name in steps.vendors])
     reaches = (model.known_reach, model.new_reach)
-    beyond = [
-        reaches[int(new)].get(name, reaches[int(new)][""])
-        for name, new in zip(steps.devices, (unseen | few), strict=True)
-    ]
-    doubted = few | (engine < 0)  # elsewhere the errors contain what is uncertain about coefficients
+    cells = zip(_cells(steps), steps.kinds, unseen | few, strict=True)
+    beyond = [reach_of(reaches[int(new)], cell, kind) for cell, kind, new in cells]
+    other = (shifting < 0).any(axis=1)
     assumed = np.where(steps.noise > CLEAR, steps.noise, 0.0)
-    reach = np.sqrt(np.square(beyond) + NORMAL_REACH**2 * (doubted * scale**2 + stranger**2 + assumed**2))
-    return Predicted(times, times * np.exp(-reach), times * np.exp(reach), unseen | (engine < 0))
+    doubted = (few | other) * scale  # elsewhere the errors contain what is uncertain about coefficients
+    reach = np.sqrt(np.square(beyond) + NORMAL_REACH**2 * (doubted**2 + assumed**2))
+    return Predicted(times, times * np.exp(-reach), times * np.exp(reach), unseen | other)
 
 
-def _places(names: Sequence[str], known: Sequence[str]) -> IntArray:
+def reach_of(reaches: Mapping[str, float], cell: str, kind: str) -> float:
+    """Of `known_reach` or `new_reach`, that of a device and software, or else of a kind of models."""
+    return reaches.get(cell, reaches.get(kind, WIDE))
+
+
+def _cells(steps: Steps) -> list[str]:
+    parts = zip(steps.devices, steps.engines, steps.kinds, strict=True)
+    return [f"{device} {software_of(engine)} {kind}" for device, engine, kind in parts]
+
+
+def _places(steps: Steps) -> Places:
+    """A vendor counts as seen only where something clear was measured of it."""
+    vouched = {v for v, noise in zip(steps.vendors, steps.noise, strict=True) if noise <= CLEAR}
+    names = (set(steps.devices), {software_of(e) for e in steps.engines}, set(steps.engines), vouched)
+    return Places(*(tuple(sorted(part)) for part in names))
+
+
+def _at(names: Sequence[str], known: Sequence[str]) -> IntArray:
     place = {name: at for at, name in enumerate(known)}
     return np.array([place.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _fitted(
-    steps: Steps, times: FloatArray, devices: Sequence[str], engines: Sequence[str], beliefs: Sequence[Belief]
-) -> Siblings:
-    device, engine = _places(steps.devices, devices), _places(steps.engines, engines)
-    return fit_siblings(steps.terms, times, device, engine, steps.covariates, beliefs=beliefs, noise=steps.noise)
+def _fitted(steps: Steps, times: FloatArray, places: Places, beliefs: Sequence[Belief]) -> Siblings:
+    return fit_siblings(
+        steps.terms,
+        times,
+        *places.groups(steps),
+        steps.covariates,
+        beliefs=beliefs,
+        shift_sds=(ENGINE_SD, VENDOR_SD),
+        noise=steps.noise,
+    )
 
 
 def _reaches(
-    steps: Steps, times: FloatArray, siblings: Siblings, beliefs: Sequence[Belief]
+    steps: Steps, times: FloatArray, siblings: Siblings, places: Places, beliefs: Sequence[Belief]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """In sample, and on each model by a fit to the others, of devices and engines that the others have too."""
-    devices, engines = tuple(sorted(set(steps.devices))), tuple(sorted(set(steps.engines)))
-    placed = _places(steps.devices, devices), _places(steps.engines, engines)
-    inside = np.log(times / siblings.predict(steps.terms, *placed, steps.covariates)[0])
+    inside = np.log(times / siblings.predict(steps.terms, *places.groups(steps), steps.covariates)[0])
     outside = np.full(len(times), np.nan)
     names = np.array(steps.models)
     for left in sorted(set(steps.models)):
@@ -167,23 +204,22 @@ def _reaches(
         if not kept.any():
             continue
         rest, held = steps.where(kept), steps.where(~kept)
-        among = tuple(sorted(set(rest.devices))), tuple(sorted(set(rest.engines)))
-        device, engine = _places(held.devices, among[0]), _places(held.engines, among[1])
-        others = _fitted(rest, times[kept], *among, beliefs)
-        said = others.predict(held.terms, device, engine, held.covariates)[0]
-        outside[~kept] = np.where((device >= 0) & (engine >= 0), np.log(times[~kept] / said), np.nan)
-    new = _by_device(outside, steps.devices)
-    known = _by_device(inside, steps.devices)
-    return {name: min(reach, new.get(name, new[""])) for name, reach in known.items()}, new
+        among = _places(rest)
+        groups, shifting = among.groups(held)
+        said = _fitted(rest, times[kept], among, beliefs).predict(held.terms, groups, shifting, held.covariates)[0]
+        seen = (groups[:, 0] >= 0) & (shifting[:, 0] >= 0)
+        outside[~kept] = np.where(seen, np.log(times[~kept] / said), np.nan)
+    new, known = _by_cell(outside, steps), _by_cell(inside, steps)
+    return {cell: min(reach, new.get(cell, WIDE)) for cell, reach in known.items()}, new
 
 
-def _by_device(errors: FloatArray, devices: Sequence[str]) -> dict[str, float]:
-    seen, names = np.isfinite(errors), np.array(devices)
-    found = {"": _reach(errors[seen])}
-    for name in sorted(set(devices)):
-        own = errors[seen & (names == name)]
+def _by_cell(errors: FloatArray, steps: Steps) -> dict[str, float]:
+    seen, cells, kinds = np.isfinite(errors), np.array(_cells(steps)), np.array(steps.kinds)
+    found = {kind: _reach(errors[seen & (kinds == kind)]) for kind in sorted(set(steps.kinds))}
+    for cell in sorted(set(_cells(steps))):
+        own = errors[seen & (cells == cell)]
         if len(own) >= ENOUGH_ERRORS:
-            found[name] = _reach(own)
+            found[cell] = _reach(own)
     return found
 
 

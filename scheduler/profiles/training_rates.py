@@ -13,9 +13,11 @@ from scheduler.profiles.layouts import Layout, Precision, check_layout
 from scheduler.profiles.steps import Chips, Models, Splits, chips_of, models_of, splits_of
 from scheduler.profiles.table import Rate
 from scheduler.profiles.training import TERMS, USUAL_PEAK, training_covariates, training_terms
-from scheduler.profiles.training_model import NORMAL_REACH, STRANGER_SD, TrainingModel
+from scheduler.profiles.training_model import NORMAL_REACH, TrainingModel, reach_of, software_of
 
 __all__ = [
+    "DENSE",
+    "MIXTURE",
     "DeviceFit",
     "PooledFit",
     "TrainingCoefficients",
@@ -27,10 +29,15 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
+DENSE, MIXTURE = "dense", "mixture"
+"""Kinds of models: experts and their exchange are predicted less well."""
+
+EXPERTS = TERMS.index("experts")
+
 
 class DeviceFit(Struct, frozen=True, kw_only=True):
     """An accelerator with measurements: coefficient of each term at the usual width of products, `n` measurements,
-    mean absolute error in sample, and the log units that a 90 % band of a new model reaches."""
+    mean absolute error in sample, and the log units that a 90 % band of a new dense model reaches."""
 
     coefficients: tuple[float, ...]
     n: int
@@ -40,26 +47,30 @@ class DeviceFit(Struct, frozen=True, kw_only=True):
 
 class PooledFit(Struct, frozen=True, kw_only=True):
     """What all devices show. Coefficients are exp(level + peak_slope * log(peak / usual peak) + width_slope * log(width
-    / usual width)). Log scales: `own_sd` by term, how much devices differ; `engine_sd`, software; `stranger_sd`,
-    vendors without measurements; `reach` as of a device."""
+    / usual width)). Log scales: `device_sd` and `software_sd` by term, how much devices and software differ;
+    `engine_sd`, versions of software; `vendor_sd`; `reach` as of a device, and `mixture_reach` the same of mixtures."""
 
     levels: tuple[float, ...]
     peak_slopes: tuple[float, ...]
     width_slopes: tuple[float, ...]
-    own_sd: tuple[float, ...]
+    device_sd: tuple[float, ...]
+    software_sd: tuple[float, ...]
     engine_sd: float
-    stranger_sd: float
+    vendor_sd: float
     reach: float
-    vendors: tuple[str, ...] = ()
+    mixture_reach: float
 
 
 class TrainingCoefficients(Struct, frozen=True, kw_only=True):
-    """A fit as files hold it. `engines`: log offset of software from the average. `source`: what it was fitted to."""
+    """A fit as files hold it. `software`: log offsets by term from the average, without version; `engines`, `vendors`:
+    log shifts of the whole time. `source`: what it was fitted to."""
 
     terms: tuple[str, ...]
     pooled: PooledFit
     devices: Mapping[str, DeviceFit] = field(default_factory=dict)
+    software: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     engines: Mapping[str, float] = field(default_factory=dict)
+    vendors: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
 
 
@@ -68,53 +79,74 @@ def coefficients_of(
 ) -> TrainingCoefficients:
     """The fit of measurements as a value to ship. `accelerators`: what the devices of the fit are in the catalog; where
     two are the same, the one with more measurements stands for it. `errors`: in sample, in per cent, by device."""
-    fit = model.siblings
+    fit, places = model.siblings, model.places
     devices: dict[str, DeviceFit] = {}
-    for place, (label, n) in enumerate(model.rows.items()):
-        accelerator = accelerators[label]
+    for place, label in enumerate(places.devices):
+        accelerator, n = accelerators[label], model.rows[label]
         known = devices.get(accelerator.name)
         if known is not None and known.n >= n:
             continue
         chips = chips_of(accelerator)
         at = np.array([[math.log(float(chips.flops) / USUAL_PEAK), 0.0]])
         devices[accelerator.name] = DeviceFit(
-            coefficients=tuple(fit.coefficients(np.array([place]), at)[0].tolist()),
+            coefficients=tuple(fit.coefficients(np.array([[place, -1]]), at)[0].tolist()),
             n=n,
             mape_percent=errors[label],
-            reach=model.new_reach.get(label, model.new_reach[""]),
+            reach=_widest(model, f"{label} "),
         )
     pooled = PooledFit(
         levels=tuple(fit.levels.tolist()),
         peak_slopes=tuple(fit.slopes[0].tolist()),
         width_slopes=tuple(fit.slopes[1].tolist()),
-        own_sd=tuple(fit.own_sd.tolist()),
-        engine_sd=fit.engine_sd,
-        stranger_sd=STRANGER_SD,
-        reach=model.new_reach[""],
-        vendors=tuple(sorted(model.vendors)),
+        device_sd=tuple(fit.own_sds[0].tolist()),
+        software_sd=tuple(fit.own_sds[1].tolist()),
+        engine_sd=fit.shift_sds[0],
+        vendor_sd=fit.shift_sds[1],
+        reach=reach_of(model.new_reach, "", DENSE),
+        mixture_reach=reach_of(model.new_reach, "", MIXTURE),
     )
-    engines = dict(zip(model.engines, fit.engines.tolist(), strict=True))
-    return TrainingCoefficients(terms=TERMS, pooled=pooled, devices=devices, engines=engines, source=source)
+    return TrainingCoefficients(
+        terms=TERMS,
+        pooled=pooled,
+        devices=devices,
+        software={name: tuple(row.tolist()) for name, row in zip(places.software, fit.own[1], strict=True)},
+        engines=dict(zip(places.engines, fit.shifts[0].tolist(), strict=True)),
+        vendors=dict(zip(places.vendors, fit.shifts[1].tolist(), strict=True)),
+        source=source,
+    )
+
+
+def _widest(model: TrainingModel, device: str) -> float:
+    """Of the software that a device was measured with enough, else of all devices."""
+    own = [reach for cell, reach in model.new_reach.items() if cell.startswith(device) and cell.endswith(DENSE)]
+    return max(own, default=reach_of(model.new_reach, "", DENSE))
 
 
 def step_seconds(
-    coefficients: TrainingCoefficients, accelerator: Accelerator, models: Models, chips: Chips, splits: Splits
+    coefficients: TrainingCoefficients,
+    accelerator: Accelerator,
+    models: Models,
+    chips: Chips,
+    splits: Splits,
+    engine: str = "",
 ) -> tuple[FloatArray, FloatArray]:
-    """Seconds of a step (n,), and the share (n, k) of each term in them. `engines` are averaged.
+    """Seconds of a step (n,), and the share (n, k) of each term in them. `engine`: software with its version; what the
+    coefficients do not have of it is average.
 
     ValueError where the coefficients are of other terms than this version computes.
     """
     if coefficients.terms != TERMS:
         raise ValueError(f"coefficients of the terms {coefficients.terms}, but {TERMS} are computed; fit them again")
-    terms = training_terms(models, chips, splits)
     pooled, known = coefficients.pooled, coefficients.devices.get(accelerator.name)
     covariates = training_covariates(models, chips, splits)
     slopes = np.array([pooled.peak_slopes, pooled.width_slopes])
+    logs = np.array(coefficients.software.get(software_of(engine), (0.0,) * len(TERMS)))
     if known is None:
-        factors = np.exp(np.array(pooled.levels) + covariates @ slopes)
+        logs = logs + np.array(pooled.levels) + covariates @ slopes
     else:
-        factors = np.array(known.coefficients) * np.exp(covariates[:, 1:] @ slopes[1:])
-    parts = terms * factors
+        logs = logs + np.log(known.coefficients) + covariates[:, 1:] @ slopes[1:]
+    shift = coefficients.engines.get(engine, 0.0) + coefficients.vendors.get(accelerator.vendor, 0.0)
+    parts = training_terms(models, chips, splits) * np.exp(logs + shift)
     seconds = parts.sum(axis=1)
     return seconds, np.asarray(parts / seconds[:, None], dtype=np.float64)
 
@@ -126,13 +158,15 @@ def log_reach(
     device and of the software."""
     pooled, known = coefficients.pooled, coefficients.devices.get(accelerator.name)
     variance = np.zeros(len(shares))
+    if software_of(engine) not in coefficients.software:
+        variance += shares**2 @ np.square(pooled.software_sd)
     if engine not in coefficients.engines:
         variance += pooled.engine_sd**2
     if known is None:
-        variance += shares**2 @ np.square(pooled.own_sd)
-        if accelerator.vendor not in pooled.vendors:
-            variance += pooled.stranger_sd**2
-    beyond = known.reach if known else pooled.reach
+        variance += shares**2 @ np.square(pooled.device_sd)
+        if accelerator.vendor not in coefficients.vendors:
+            variance += pooled.vendor_sd**2
+    beyond = np.where(shares[:, EXPERTS] > 0, pooled.mixture_reach, known.reach if known else pooled.reach)
     return np.asarray(np.sqrt(beyond**2 + NORMAL_REACH**2 * variance), dtype=np.float64)
 
 
@@ -147,17 +181,17 @@ def training_rate(
     precision: Precision = Precision.BF16,
     engine: str = "",
 ) -> Rate:
-    """Tokens per second of the whole job with its 90 % band. `engine`: the software, of those in `coefficients`; where
-    it is not, it is an average one and the band holds what software differs by.
+    """Tokens per second of the whole job with its 90 % band. `engine`: the software with its version, as in
+    `coefficients`; where it is not there, it is an average one and the band holds what software differs by.
 
     UsageError where the layout does not divide model, batch or sequence, or the catalog lacks figures.
     """
     check_layout(layout, transformer, devices=layout.devices, global_batch=global_batch, seq_len=seq_len)
     models, chips = models_of(transformer, seq_len), chips_of(accelerator)
     splits = splits_of(layout, global_batch, precision)
-    seconds, shares = step_seconds(coefficients, accelerator, models, chips, splits)
+    seconds, shares = step_seconds(coefficients, accelerator, models, chips, splits, engine)
     reach = float(log_reach(coefficients, accelerator, shares, engine)[0])
-    tokens = global_batch * seq_len / (float(seconds[0]) * math.exp(coefficients.engines.get(engine, 0.0)))
+    tokens = global_batch * seq_len / float(seconds[0])
     known = accelerator.name in coefficients.devices
     provenance = Provenance.DERIVED if known else Provenance.MODELLED
     return Rate(tokens, tokens * math.exp(-reach), tokens * math.exp(reach), provenance)

@@ -21,13 +21,14 @@ POOLED = PooledFit(
     levels=tuple(math.log(b.level) for b in BELIEFS),
     peak_slopes=(0.0,) * len(TERMS),
     width_slopes=(-0.1,) * 3 + (0.0,) * (len(TERMS) - 3),
-    own_sd=(0.1,) * len(TERMS),
+    device_sd=(0.1,) * len(TERMS),
+    software_sd=(0.2,) * len(TERMS),
     engine_sd=0.2,
-    stranger_sd=0.2,
+    vendor_sd=0.35,
     reach=0.08,
-    vendors=("vendor",),
+    mixture_reach=0.4,
 )
-COEFFICIENTS = TrainingCoefficients(terms=TERMS, pooled=POOLED)
+COEFFICIENTS = TrainingCoefficients(terms=TERMS, pooled=POOLED, vendors={"vendor": 0.0})
 SMALL = structs.replace(GPT, layers=8, hidden=2048, heads=16, kv_heads=16, ffn=8192)
 EXPERTS = structs.replace(MIXTURE, layers=8, hidden=2048, heads=16, kv_heads=16, expert_ffn=4096, experts=4)
 
@@ -149,11 +150,15 @@ def rate(coefficients=COEFFICIENTS, chip=CHIP, layout=SHARDED, **how):
 def test_a_measured_device_has_its_own_coefficients_and_a_narrower_band():
     levels = tuple(2 * b.level for b in BELIEFS)
     known = DeviceFit(coefficients=levels, n=40, mape_percent=3.0, reach=0.08)
-    measured = structs.replace(COEFFICIENTS, devices={"chip": known}, engines={"trainer": 0.1})
+    better = (-0.05,) * len(TERMS)
+    measured = structs.replace(
+        COEFFICIENTS, devices={"chip": known}, engines={"trainer 2": 0.15}, software={"trainer": better}
+    )
     assert rate(measured).value == pytest.approx(rate().value / 2)
     assert rate(measured).high / rate(measured).low < rate().high / rate().low
     assert (rate(measured).provenance, rate().provenance) == (Provenance.DERIVED, Provenance.MODELLED)
-    software = rate(measured, engine="trainer")
+    software = rate(measured, engine="trainer 2")
+    assert rate(measured, engine="trainer 3").value == pytest.approx(rate(measured).value * math.exp(0.05))
     assert software.value == pytest.approx(rate(measured).value * math.exp(-0.1))
     assert software.high / software.low == pytest.approx(math.exp(2 * 0.08))
 
@@ -161,6 +166,16 @@ def test_a_measured_device_has_its_own_coefficients_and_a_narrower_band():
 def test_a_vendor_without_measurements_has_a_wider_band():
     stranger = structs.replace(CHIP, vendor="another")
     assert rate(chip=stranger).high / rate(chip=stranger).low > 1.25 * rate().high / rate().low
+
+
+def test_a_vendor_that_was_slower_than_its_figures_is_taken_to_be_so_again():
+    slower = structs.replace(COEFFICIENTS, vendors={"vendor": 0.3})
+    assert rate(slower).value == pytest.approx(rate().value * math.exp(-0.3))
+
+
+def test_mixtures_of_experts_have_a_band_of_their_own():
+    found = training_rate(EXPERTS, CHIP, SHARDED, COEFFICIENTS, 2048, 64)
+    assert found.high / found.low > rate().high / rate().low
 
 
 def test_low_precision_is_faster_where_the_chip_has_it():

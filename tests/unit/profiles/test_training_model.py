@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from scheduler.profiles.siblings import Belief
-from scheduler.profiles.training_model import Steps, fit_training, predict_steps
+from scheduler.profiles.training_model import Places, Steps, fit_training, predict_steps, reach_of, software_of
 
-BELIEFS = (Belief(1.0, 1.0, ((0.0, 0.3),), own_sd=0.1), Belief(1.0, 1.0, ((0.0, 0.3),), own_sd=0.1))
+BELIEFS = (Belief(1.0, 1.0, ((0.0, 0.3),), (0.1, 0.1)),) * 2
 MODELS = tuple(f"model-{n}" for n in range(6))
 
 
@@ -24,6 +25,7 @@ def drawn(devices, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
         devices=names,
         engines=("engine",) * len(names),
         models=models,
+        kinds=("dense",) * len(names),
         vendors=(vendor,) * len(names),
         counts=np.full(len(names), 8),
         noise=np.full(len(names), 0.03),
@@ -52,7 +54,8 @@ def test_bands_in_sample_hold_nine_in_ten_and_are_no_wider_than_out_of_sample():
     predicted = predict_steps(model, steps)
     assert 0.88 <= covered(predicted, times) <= 0.93
     assert not predicted.extrapolates.any()
-    assert all(model.known_reach[name] <= model.new_reach[name] for name in model.devices)
+    assert set(model.known_reach) == {"dense", "a engine dense", "b engine dense", "c engine dense"}
+    assert all(reach <= model.new_reach[cell] for cell, reach in model.known_reach.items())
 
 
 def test_a_device_never_seen_has_a_wider_band_and_observations_narrow_it():
@@ -87,6 +90,7 @@ def test_counts_far_beyond_those_seen_are_marked():
         devices=steps.devices,
         engines=steps.engines,
         models=steps.models,
+        kinds=steps.kinds,
         vendors=steps.vendors,
         counts=steps.counts * 64,
         noise=steps.noise,
@@ -97,8 +101,39 @@ def test_counts_far_beyond_those_seen_are_marked():
 def test_a_handful_of_measurements_gets_the_band_of_what_models_differ_by():
     steps, times = drawn(("a",), rows=4)
     model = fit_training(steps, times, beliefs=BELIEFS)
-    assert model.new_reach[""] == 0.25
+    assert model.new_reach == {"dense": 0.4}
     assert (predict_steps(model, steps).high / times > 1.2).all()
+
+
+def test_kinds_of_models_whose_errors_differ_have_bands_of_their_own():
+    steps, times = drawn(("a", "b"))
+    wild = structs.replace(steps, kinds=("mixture",) * len(times), models=tuple(f"wild {m}" for m in steps.models))
+    both = Steps(**{name: _beside(getattr(steps, name), getattr(wild, name)) for name in Steps.__struct_fields__})
+    odd = np.concatenate([times, times * np.random.default_rng(5).lognormal(0, 0.5, len(times))])
+    model = fit_training(both, odd, beliefs=BELIEFS)
+    assert model.new_reach["mixture"] > 3 * model.new_reach["dense"]
+    assert reach_of(model.new_reach, "z engine mixture", "mixture") == model.new_reach["mixture"]
+    assert reach_of(model.new_reach, "z engine other", "other") == 0.4
+    tame, open_ = predict_steps(model, steps), predict_steps(model, wild)
+    assert np.median(open_.high / open_.low) > 2 * np.median(tame.high / tame.low)
+
+
+def _beside(first, second):
+    return first + second if isinstance(first, tuple) else np.concatenate([first, second])
+
+
+def test_versions_of_software_share_what_it_is_good_at():
+    assert software_of("owner/trainer 25.11") == software_of("owner/trainer") == "owner/trainer"
+    steps, times = drawn(("a", "b"))
+    model = fit_training(structs.replace(steps, engines=("trainer 1",) * len(times)), times, beliefs=BELIEFS)
+    assert model.places == Places(("a", "b"), ("trainer",), ("trainer 1",), ("one",))
+    same, next_, other = (
+        predict_steps(model, structs.replace(steps, engines=(name,) * len(times)))
+        for name in ("trainer 1", "trainer 2", "another")
+    )
+    widths = [np.median(p.high / p.low) for p in (same, next_, other)]
+    assert widths[0] < widths[1] < widths[2]
+    assert next_.extrapolates.all() and not same.extrapolates.any()
 
 
 def test_times_that_cannot_be_are_refused():
