@@ -7,8 +7,9 @@ when quota changes; the two ways agree to the last digit.
 from collections.abc import Iterator
 
 from scheduler.engine.records import Attempt, JobRecord
-from scheduler.model.allocations import Allocation
+from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.events import Configured
+from scheduler.model.jobs import Work
 from scheduler.model.tenants import MONEY, JobClass
 from scheduler.quota.budgets import BudgetAccount
 from scheduler.quota.past_use import PastUse
@@ -20,6 +21,9 @@ __all__ = ["Accounts"]
 
 Key = tuple[int, int]
 
+REMEMBERED = 8192
+"""Worths that are kept, of work on devices: programs run again and again."""
+
 
 class Accounts:
     """`tenant` is the number of the tenant that pays, in the tree in force."""
@@ -28,6 +32,7 @@ class Accounts:
         self._config, self._tree, self._prices = config, tree, prices
         self.budgets = BudgetAccount(tree.budgets)
         self.past = PastUse(len(tree.names), config.policy.usage_half_life_us)
+        self._worths: dict[tuple[Work, tuple[Chosen, ...]], float] = {}
 
     def hold(self, tenant: int, job: JobRecord, attempt: Attempt) -> None:
         self.past.change(self._tree.paths[tenant], self._worth(job, attempt.allocation), attempt.allocated_us)
@@ -58,7 +63,12 @@ class Accounts:
 
     def _worth(self, job: JobRecord, allocation: Allocation) -> int:
         """Thousandths of an H20-equivalent."""
-        known = h20_equivalents(job.spec.work, allocation.chosen, self._config.catalog)
+        asked = job.spec.work, allocation.chosen
+        known = self._worths.get(asked)
+        if known is None:
+            if len(self._worths) >= REMEMBERED:
+                self._worths.clear()
+            known = self._worths[asked] = h20_equivalents(*asked, self._config.catalog)
         return round(1000 * known * self._factor(allocation))
 
     def _keys(self, tenant: int, attempt: Attempt) -> list[tuple[Key, int]]:

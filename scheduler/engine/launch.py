@@ -1,9 +1,11 @@
 """From an allocation to commands: which ranks run where, with which devices. Pure."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
+from scheduler.model.accelerators import Accelerator
 from scheduler.model.allocations import Grant
 from scheduler.model.commands import Release, Start, Stop, Task
 from scheduler.model.jobs import RanksPer, Role
@@ -59,24 +61,29 @@ def _tasks(state: State, job: JobRecord, attempt: Attempt) -> Iterator[Task]:
         worlds.setdefault(world, []).append(grant)
     for world, grants in sorted(worlds.items()):
         ranks = [_rank_count(state, job, grant) for grant in grants]
-        for position, grant in enumerate(grants):
-            yield _task(state, job, attempt, grant, world, ranks, position)
+        size, first = sum(ranks), 0
+        for grant, count in zip(grants, ranks, strict=True):
+            yield _task(state, job, attempt, grant, (world, size, first, count))
+            first += count
 
 
 def _rank_count(state: State, job: JobRecord, grant: Grant) -> int:
     if job.spec.roles[grant.role].resources.ranks_per is RanksPer.NODE:
         return 1
-    kind = state.fleet.catalog.accelerators[int(state.fleet.accelerator[grant.node])]
-    return grant.count * kind.dies
+    return grant.count * _kind(state, grant).dies
 
 
-def _task(
-    state: State, job: JobRecord, attempt: Attempt, grant: Grant, world: int, ranks: list[int], position: int
-) -> Task:
+def _kind(state: State, grant: Grant) -> Accelerator:
+    return state.fleet.catalog.accelerators[state.fleet.accelerator.item(grant.node)]
+
+
+def _task(state: State, job: JobRecord, attempt: Attempt, grant: Grant, ranks: tuple[int, int, int, int]) -> Task:
+    """`ranks`: number and size of the world, the first rank of the task and how many it has."""
     fleet = state.fleet
     role = job.spec.roles[grant.role]
-    kind = fleet.catalog.accelerators[int(fleet.accelerator[grant.node])]
-    pool = fleet.pools[int(fleet.pool[grant.node])]
+    kind = _kind(state, grant)
+    emulated = fleet.pools[fleet.pool.item(grant.node)].emulated
+    world, size, first, count = ranks
     return Task(
         node=fleet.cluster.node_name(grant.node),
         node_index=grant.node,
@@ -84,12 +91,12 @@ def _task(
         accelerator=kind.name,
         adapter=kind.adapter,
         dies=kind.dies,
-        emulated=pool.emulated,
-        devices=tuple(bit for bit in range(grant.devices.bit_length()) if grant.devices >> bit & 1),
+        emulated=emulated,
+        devices=_numbers(grant.devices),
         world=world,
-        world_size=sum(ranks),
-        first_rank=sum(ranks[:position]),
-        local_ranks=ranks[position],
+        world_size=size,
+        first_rank=first,
+        local_ranks=count,
         replica=grant.replica,
         entrypoint=role.entrypoint,
         env=_environment(job, role),
@@ -97,8 +104,14 @@ def _task(
         cpu_milli=grant.cpu_milli,
         memory_mib=grant.memory_mib,
         hbm_gib=kind.hbm_gib.value * grant.thousandths / WHOLE_DEVICE,
-        pace_s=_pace_s(state, job, attempt) if pool.emulated else 0.0,
+        pace_s=_pace_s(state, job, attempt) if emulated else 0.0,
     )
+
+
+@lru_cache(maxsize=4096)
+def _numbers(devices: int) -> tuple[int, ...]:
+    """Of the bits that are set, ascending."""
+    return tuple(bit for bit in range(devices.bit_length()) if devices >> bit & 1)
 
 
 def _environment(job: JobRecord, role: Role) -> dict[str, str]:
