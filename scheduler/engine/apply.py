@@ -71,9 +71,8 @@ def _check(state: State, statement: Statement, start: PlannedStart, now_us: int)
 def _notes(state: State, plan: Plan) -> Iterator[Event]:
     if plan.reasons:
         yield ReasonsChanged(plan.reasons)
-    before, after = dict(state.prices), dict(plan.prices)
-    if before != after:
-        changed = tuple(pair for pair in sorted(after.items()) if before.get(pair[0]) != pair[1])
-        gone = tuple(sorted(before.keys() - after.keys()))
-        few = len(changed) + len(gone) < len(after) // 2
+    if plan.prices != state.prices:
+        changed = tuple(sorted(set(plan.prices) - set(state.prices)))
+        gone = tuple(sorted(dict(state.prices).keys() - dict(plan.prices).keys()))
+        few = len(changed) + len(gone) < len(plan.prices) // 2
         yield CarriedOver(changed, adds=True, gone=gone) if few else CarriedOver(plan.prices)

@@ -7,16 +7,19 @@ gap wider, and once it is too wide, or after a while, all are weighed again.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from zlib import crc32
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.engine.carried import CARRY, PROOF, Prices, named
 from scheduler.engine.columns import CLASSES, NONE
-from scheduler.engine.problem import CARRY, Candidates, available, build, held_by
+from scheduler.engine.problem import Candidates, available, build, held_by
 from scheduler.engine.reasons import key_of
 from scheduler.engine.seating import Seating
 from scheduler.engine.snapshot import Snapshot
@@ -31,14 +34,11 @@ Int = NDArray[np.int64]
 Real = NDArray[np.float64]
 Flag = NDArray[np.bool_]
 
-AT: Final = "whole:at"
-BOUND: Final = "whole:bound"
-LACK: Final = "whole:lack"
-MOST_LACK: Final = "whole:most_lack"
-SUPPLY: Final = "whole:supply"
-TIER, LEFT, KEPT, DENSE, ROOM = "tier:", "left:", "kept:", "dense:", "room:"
-"""Names under which the solution is carried: when it was found, its bound, what it may lack and may come to lack, what
-there was to give; by row the prices of each tier, and the other arrays of `policies.Certificate`."""
+AT, VERSION, SUPPLY = "=at", "=version", "=supply"
+BOUND, LACK, MOST_LACK = "=bound", "=lack", "=most_lack"
+TIER, LEFT, KEPT, DENSE, ROOM = "=tier:", "=left:", "=kept:", "=dense:", "=room:"
+"""When it was found, and in which state; what there was to give; its bound, what it may lack and may come to lack; by
+row the prices of each tier, and the other arrays of `policies.Certificate`."""
 
 MOST_NEW: Final = 1_000
 MOST_PEERS: Final = 20_000
@@ -77,7 +77,7 @@ class Between:
 
     def multipliers(self, snapshot: Snapshot) -> Mapping[str, float]:
         """Of the rules that price, as the whole solution found them."""
-        return {name.removeprefix("rule:"): price for name, price in snapshot.prices if name.startswith("rule:")}
+        return {name.removeprefix("rule:"): price for name, price in named("rule:", snapshot.prices)}
 
 
 def since_whole(snapshot: Snapshot, who: Candidates, returning: Int, now_us: int) -> Between | None:
@@ -89,15 +89,14 @@ def since_whole(snapshot: Snapshot, who: Candidates, returning: Int, now_us: int
         return None
     if any(share.rule.mode is Mode.HOLD for share in snapshot.book.shares):  # it looks at all who wait
         return None
-    carried = dict(snapshot.prices)
+    carried = dict(named(PROOF, snapshot.prices))
     if AT not in carried or not 0 <= now_us - carried[AT] < policy.whole_every_us:
         return None
     if carried[SUPPLY] != _supply(snapshot):
         return None
     reason = snapshot.columns.job("reason")[who.waiting]
-    seats = {
-        int(name[len(CARRY + SEAT) :]): int(place) for name, place in carried.items() if name.startswith(CARRY + SEAT)
-    }
+    kept = named(CARRY + SEAT, snapshot.prices)
+    seats = {int(name.removeprefix(CARRY + SEAT)): int(place) for name, place in kept}
     new = np.isin(reason, _UNDECIDED) | np.isin(who.waiting, list(seats))
     newcomers = np.concatenate((who.waiting[new], returning))
     if len(newcomers) > MOST_NEW:
@@ -110,7 +109,7 @@ def since_whole(snapshot: Snapshot, who: Candidates, returning: Int, now_us: int
 
 def whole_due_us(snapshot: Snapshot) -> int:
     """When all are weighed again, after a cycle that decided about newcomers alone."""
-    return int(dict(snapshot.prices)[AT]) + snapshot.config.policy.whole_every_us
+    return int(dict(named(AT, snapshot.prices))[AT]) + snapshot.config.policy.whole_every_us
 
 
 def _standing(
@@ -121,12 +120,12 @@ def _standing(
     carried: Mapping[str, float],
     seats: Mapping[int, int],
 ) -> Between:
-    columns, rows = snapshot.columns, snapshot.rows.numbers()
+    columns = snapshot.columns
     beside = np.setdiff1d(who.running, numbers, assume_unique=True)
     firm = beside[columns.job("job_class")[beside] != _OPPORTUNISTIC]
     total = available(snapshot, who)
     free = total - held_by(snapshot, who.running, columns.job("current")[who.running], len(total))
-    whole = _told(carried, rows, len(total))
+    whole = _told(snapshot, carried, len(total))
     seated = np.array([n for n in numbers[new].tolist() if n in seats], dtype=np.int64)
     promised = held_by(snapshot, seated, np.array([seats[n] for n in seated.tolist()], dtype=np.int64), len(total))
     more = np.maximum(free - promised - whole.left, 0)
@@ -145,8 +144,15 @@ def _standing(
     )
 
 
-def _told(carried: Mapping[str, float], rows: Mapping[str, int], count: int) -> Certificate:
-    """The certificate that `prices_whole` wrote down; rows that are no more are left out."""
+def _told(snapshot: Snapshot, carried: Mapping[str, float], count: int) -> Certificate:
+    """The certificate that `prices_whole` wrote down; rows that are no more are left out.
+
+    It is the same until the next whole solution, whatever newcomers add to what it lacks, and so read only once.
+    """
+    key = carried[VERSION], count
+    if snapshot.rows.proof is not None and snapshot.rows.proof[0] == key:
+        return snapshot.rows.proof[1]
+    rows = snapshot.rows.numbers()
     prices: dict[int, Real] = {}
     left, room = np.full(count, np.iinfo(np.int64).max), np.zeros(count, dtype=np.int64)
     kept, dense = np.zeros(count, dtype=np.bool_), np.zeros(count)
@@ -161,7 +167,9 @@ def _told(carried: Mapping[str, float], rows: Mapping[str, int], count: int) -> 
             array = arrays.get(kind)
         if array is not None and row in rows:
             array[rows[row]] = value
-    return Certificate(0.0, carried[BOUND], dict(sorted(prices.items())), left, kept, dense, room)
+    found = Certificate(0.0, carried[BOUND], dict(sorted(prices.items())), left, kept, dense, room)
+    snapshot.rows.proof = key, found
+    return found
 
 
 def _peers(snapshot: Snapshot, who: Candidates, newcomers: Int) -> Int:
@@ -220,6 +228,7 @@ def prices_whole(
         return
     name, known = snapshot.rows.name, len(snapshot.rows.numbers())
     yield AT, float(now_us)
+    yield VERSION, float(snapshot.version)
     yield BOUND, certificate.bound
     yield LACK, lack
     yield MOST_LACK, lack + policy.gap * certificate.bound
@@ -239,17 +248,20 @@ def prices_whole(
         yield f"{KEPT}{name(row)}", 1.0
 
 
-def prices_between(snapshot: Snapshot, lack: float) -> Iterator[tuple[str, float]]:
+def prices_between(snapshot: Snapshot, lack: float) -> Prices:
     """The prices as they stand, with what the solution has come to lack; without what policies carry over."""
-    for name, value in snapshot.prices:
-        if not name.startswith(CARRY):
-            yield name, lack if name == LACK else value
+    prices = snapshot.prices
+    at, carried = bisect_left(prices, (LACK,)), named(CARRY, prices)
+    now = (*prices[:at], (LACK, lack), *prices[at + 1 :])
+    first = bisect_left(prices, (CARRY,))
+    return now[:first] + now[first + len(carried) :]
 
 
 def _supply(snapshot: Snapshot) -> float:
-    """A number that changes with what there is to give: usable devices, and limits of tenants."""
+    """A number that changes with what there is to give (usable devices, limits of tenants) and with how it is given."""
     room, fleet = snapshot.room, snapshot.fleet
     count = np.where(room.usable_at(), np.bitwise_count(fleet.devices & ~room.foreign), 0)
     devices = np.bincount(fleet.shelf, weights=count, minlength=fleet.shelf_count).astype(np.int64)
     limits = snapshot.rows.limits(snapshot.ledger.limits)[: snapshot.rows.first_user_row - fleet.shelf_count]
-    return float(crc32(limits.tobytes(), crc32(devices.tobytes())))
+    config = msgspec.json.encode((snapshot.config.policy, snapshot.config.rules))
+    return float(crc32(limits.tobytes(), crc32(devices.tobytes(), crc32(config))))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.engine.between import Between, at_standing_prices, lacks, prices_between, prices_whole, since_whole
+from scheduler.engine.carried import CARRY
 from scheduler.engine.deadlines import overdue
-from scheduler.engine.problem import CARRY, Candidates, build, candidates
+from scheduler.engine.problem import Candidates, build, candidates
 from scheduler.engine.reasons import key_of
 from scheduler.engine.rounds import is_turn, with_turn
 from scheduler.engine.ruled import Ruled, apply_rules
@@ -54,7 +55,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     awaited = {*seating.pending, *seating.moving, *returning.tolist()}
     carry = with_turn(snapshot, found.problem, choice, awaited, now_us)
     if between is not None:
-        prices, may_lack, bound = tuple(prices_between(snapshot, lack)), lack + between.freed, between.bound
+        prices, may_lack, bound = prices_between(snapshot, lack), lack + between.freed, between.bound
     else:
         prices = (*_prices(snapshot, found.ruled, choice), *prices_whole(snapshot, len(numbers), choice, lack, now_us))
         may_lack, bound = lack, choice.certificate.bound if choice.certificate else 0.0
@@ -66,7 +67,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         lost=tuple(lost),
         broken=who.broken,
         reasons=tuple(_changed(snapshot, _reasons(snapshot, who, found, between, now_us))),
-        prices=(*prices, *((CARRY + name, value) for name, value in sorted(carry.items()))),
+        prices=tuple(sorted((*prices, *((CARRY + name, value) for name, value in carry.items())))),
         wake_us=snapshot.next_alarm_us,
         rounds=found.rounds,
         whole=between is None,

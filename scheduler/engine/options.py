@@ -17,6 +17,7 @@ from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import why_never
+from scheduler.policies import Certificate
 from scheduler.profiles.observed import Correction
 from scheduler.profiles.options import JobOption, OptionSet, expand
 from scheduler.quota.budgets import BudgetUse
@@ -108,6 +109,7 @@ class Rows:
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
         self._numbers: dict[str, int] = {}
+        self.proof: tuple[tuple[float, int], Certificate] | None = None  # last read, see engine.between
         self._numbered = 0
         self._last: tuple[Job, int, str, JobRows] | None = None
         self._encoder = msgspec.json.Encoder()

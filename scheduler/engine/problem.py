@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.engine.carried import CARRY, named, shadow_prices
 from scheduler.engine.claiming import claims_of, turns_of
 from scheduler.engine.columns import CLASSES, NONE, STATES
 from scheduler.engine.snapshot import Snapshot
@@ -18,12 +19,9 @@ from scheduler.model.tenants import JobClass
 from scheduler.policies import WALKS
 from scheduler.policies.problem import Problem
 
-__all__ = ["CARRY", "Candidates", "available", "build", "candidates", "dependency_broken", "held_by"]
+__all__ = ["Candidates", "available", "build", "candidates", "dependency_broken", "held_by"]
 
 PRODUCTION = CLASSES.index(JobClass.PRODUCTION)
-
-CARRY = "carry:"
-"""Begins the names under which prices keep what a policy leaves for its next choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +162,7 @@ def build(
         resize_gain=policy.resize_gain,
         prices=_prices(snapshot),
         settings=policy,
-        carried={name[len(CARRY) :]: value for name, value in snapshot.prices if name.startswith(CARRY)},
+        carried={name.removeprefix(CARRY): value for name, value in named(CARRY, snapshot.prices)},
         **({} if policy.name in WALKS else weighed(snapshot, numbers, gathered, current, now_us)),
         claim=claim,
         turn=turns_of(snapshot, numbers, claim, current, now_us),
@@ -177,7 +175,7 @@ def _prices(snapshot: Snapshot) -> dict[int, float]:
         return {}
     rows = snapshot.rows
     known = rows.numbers()
-    return {known[name]: price for name, price in snapshot.prices if name in known}
+    return {known[name]: price for name, price in shadow_prices(snapshot.prices) if name in known}
 
 
 def available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:

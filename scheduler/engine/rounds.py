@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.engine.between import whole_due_us
-from scheduler.engine.problem import CARRY
+from scheduler.engine.carried import CARRY
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.lifecycle import JobState
 from scheduler.model.plan import Plan

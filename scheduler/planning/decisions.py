@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from scheduler.engine.apply import decisions
+from scheduler.engine.carried import shadow_prices
 from scheduler.engine.cycle import cycle
 from scheduler.engine.engine import Engine
 from scheduler.engine.explain import OptionReport, explain
@@ -160,7 +161,7 @@ def _trace(state: State, plan: Plan, record: Record, part: Sequence[Record], *, 
         placement=state.config.policy.placement,
         rounds=plan.rounds,
         allocation=event.allocation,
-        prices=plan.prices,
+        prices=shadow_prices(plan.prices),
         options=tuple(_weighed(state, event, record.time_us)),
         victims=tuple(_victims(state, event.job, part)),
         rules=tuple(_acting(state)),

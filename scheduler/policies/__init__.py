@@ -5,6 +5,6 @@ from scheduler.policies.problem import NONE, Certificate, Choice, Policy, Proble
 from scheduler.policies.registry import DEALS, POLICIES, WALKS
 
 __all__ = [
-    "Certificate", "Choice", "DEALS", "NONE", "POLICIES", "Policy", "Problem", "SEAT", "Standing", "WALKS", "keep",
-    "entries_of", "part_of", "spans",
+    "Certificate", "Choice", "DEALS", "NONE", "POLICIES", "Policy", "Problem", "SEAT", "Standing", "WALKS",
+    "entries_of", "keep", "part_of", "spans",
 ]  # fmt: skip

@@ -131,7 +131,7 @@ class _Pricing:
         self._take(jobs[chosen])
 
     def _leave_out(self, worth: Real, row: Int, amount: Int, available: Int) -> None:
-        """Note options that nobody of the tier could take alone: what they take of each row, what it is worth to them."""
+        """Note what options that nobody of the tier could take alone take of each row, and what it is worth to them."""
         beyond = amount > available[row]
         row, density = row[beyond], worth[beyond] / amount[beyond]
         np.maximum.at(self.dense, row, density)
