@@ -154,9 +154,7 @@ def _number(row: Mapping[str, str], column: str, place: tuple[str, int]) -> floa
     return found
 
 
-def _transformer(
-    row: Mapping[str, str], models: tuple[Transformer, ...], place: tuple[str, int]
-) -> Transformer | None:
+def _transformer(row: Mapping[str, str], models: tuple[Transformer, ...], place: tuple[str, int]) -> Transformer | None:
     known = find_transformer(models, row["model"])
     if known is not None:
         return known

@@ -27,7 +27,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import msgspec
 import numpy as np
 
 from benchmarks._scores import document
@@ -35,6 +34,7 @@ from benchmarks._training_facts import black_box, memory, ratios, speed
 from benchmarks._training_rows import Measured, read_training
 from benchmarks._training_table import BoolArray, Scored, Table, assumed_layouts, shipped_coefficients
 from scheduler.config.dump import dump_yaml
+from scheduler.config.profiles import encode_profiles, plain_fit
 from scheduler.errors import DualtrackError
 from scheduler.profiles.training_model import predict_steps
 
@@ -139,8 +139,7 @@ def write(rows: Sequence[Measured], path: Path, source: str) -> None:
     table, told = whole(rows, source)
     model = table.fit(np.ones(len(table.rows), dtype=bool))
     note = f"{source}: {told} rows whose layout is told, {len(table.rows) - told} in an assumed one"
-    found = msgspec.to_builtins(shipped_coefficients(table, model, note))
-    values = {"schema": "dualtrack/v1", "kind": "profiles", "training": rounded(found)}
+    values = encode_profiles(fits={"training": rounded(plain_fit(shipped_coefficients(table, model, note)))})
     path.write_text(f"# Written by benchmarks/training_model.py --write.\n{dump_yaml(values)}", encoding="utf-8")
 
 

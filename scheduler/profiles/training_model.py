@@ -82,7 +82,8 @@ class Steps(Struct, frozen=True, kw_only=True):
 
 class TrainingModel(Struct, frozen=True, kw_only=True):
     """`rows`: measurements by device. `known_reach`, `new_reach`: log units that hold 90 % of the errors on models in
-    the fit and on others, by device, software and kind of which enough was measured, and for all others by kind."""
+    the fit and on others: by device, software and kind, and by device and kind, of which enough was measured, and by
+    kind alone."""
 
     siblings: Siblings
     places: "Places"
@@ -214,12 +215,16 @@ def _reaches(
 
 
 def _by_cell(errors: FloatArray, steps: Steps) -> dict[str, float]:
-    seen, cells, kinds = np.isfinite(errors), np.array(_cells(steps)), np.array(steps.kinds)
-    found = {kind: _reach(errors[seen & (kinds == kind)]) for kind in sorted(set(steps.kinds))}
-    for cell in sorted(set(_cells(steps))):
-        own = errors[seen & (cells == cell)]
-        if len(own) >= ENOUGH_ERRORS:
-            found[cell] = _reach(own)
+    """Only clear measurements tell of a kind, all of them of their own device."""
+    seen, kinds = np.isfinite(errors), np.array(steps.kinds)
+    clear = seen & (steps.noise <= CLEAR)
+    found = {kind: _reach(errors[clear & (kinds == kind)]) for kind in sorted(set(steps.kinds))}
+    of_device = [f"{device} {kind}" for device, kind in zip(steps.devices, steps.kinds, strict=True)]
+    for names in (np.array(_cells(steps)), np.array(of_device)):
+        for name in sorted(set(names.tolist())):
+            own = errors[seen & (names == name)]
+            if len(own) >= ENOUGH_ERRORS:
+                found[name] = _reach(own)
     return found
 
 

@@ -92,7 +92,7 @@ def coefficients_of(
             coefficients=tuple(fit.coefficients(np.array([[place, -1]]), at)[0].tolist()),
             n=n,
             mape_percent=errors[label],
-            reach=_widest(model, f"{label} "),
+            reach=reach_of(model.new_reach, f"{label} {DENSE}", DENSE),
         )
     pooled = PooledFit(
         levels=tuple(fit.levels.tolist()),
@@ -114,12 +114,6 @@ def coefficients_of(
         vendors=dict(zip(places.vendors, fit.shifts[1].tolist(), strict=True)),
         source=source,
     )
-
-
-def _widest(model: TrainingModel, device: str) -> float:
-    """Of the software that a device was measured with enough, else of all devices."""
-    own = [reach for cell, reach in model.new_reach.items() if cell.startswith(device) and cell.endswith(DENSE)]
-    return max(own, default=reach_of(model.new_reach, "", DENSE))
 
 
 def step_seconds(
