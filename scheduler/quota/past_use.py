@@ -36,9 +36,11 @@ class PastUse:
         self._booked_us: Int = np.zeros(tenants, dtype=np.int64)
 
     def change(self, path: Sequence[int], worth: int, time_us: int) -> None:
-        """From now on the tenants of `path` hold so much more (or less)."""
+        """From then on the tenants of `path` hold so much more (or less). Changes may be told in any order: what is
+        held since before the last one is booked up to it."""
         for tenant in path:
             self._close(tenant, time_us)
+            self._book(tenant, worth, time_us, int(self._booked_us[tenant]))
             self._rate[tenant] += worth
 
     def add(self, path: Sequence[int], worth: int, from_us: int, until_us: int) -> None:

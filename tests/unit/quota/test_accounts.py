@@ -1,5 +1,7 @@
 """Budgets and past use: kept by grants and releases, equal to what a sum over attempts gives."""
 
+from random import Random
+
 import msgspec
 import numpy as np
 import pytest
@@ -68,6 +70,17 @@ def test_past_use_kept_by_events_equals_past_use_added_up_afterwards(found: list
     for begin, length, amount in found:
         again.add((1, 0), 1000 * amount, begin * HOUR, (begin + length) * HOUR)
     assert np.array_equal(live.faded(60 * HOUR), again.faded(60 * HOUR))
+
+
+@given(spans, st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_past_use_is_the_same_in_whatever_order_it_is_told(found: list[tuple[int, int, int]], random: Random) -> None:
+    """After a restart jobs are read one after the other, whenever each of them began."""
+    one, other = PastUse(2, 5 * HOUR), PastUse(2, 5 * HOUR)
+    for account_, told in ((one, found), (other, random.sample(found, len(found)))):
+        for begin, _, amount in told:
+            account_.change((1, 0), 1000 * amount, begin * HOUR)
+    assert np.array_equal(one.faded(60 * HOUR), other.faded(60 * HOUR))
 
 
 def test_past_use_counts_half_after_its_half_life():
