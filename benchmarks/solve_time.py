@@ -1,21 +1,21 @@
 """How long the solvers of shares and of assignments take, how near they come, and what a general solver takes.
 
-    python benchmarks/solve_time.py [--jobs 2048,10000] [--types 3] [--entities 0] [--rows 6] [--seed 0] [--repeat 3]
+    python benchmarks/solve_time.py [--jobs 2048,10000] [--types 3] [--entities 0] [--load 12] [--rows 6] [--tenants 0]
                                     [--policies max-min,water-filling,finish-time-fairness,makespan,assignment,gangs]
-                                    [--peer-s 60] [-o json]
+                                    [--seed 0] [--repeat 3] [--peer-s 60] [-o json]
 
 Shares: `--jobs` jobs of 1, 2, 4 or 8 devices with log-normal rates on `--types` types, a twelfth of all pairs dead, no
-two rows alike; demand is 12 times what there is. Rates are normalised by those of an equal split, as Gavel does.
-`--entities` splits the weights of water-filling between so many tenants of unequal weight. `assignment`: one of 20
-options for each job, in `--rows` rows. `gangs`: 60 gangs of 8, 16 or 32, three types of 64 devices each.
-`--tenants` adds quota rows to `assignment`: as many as tenants times types.
+two rows alike; demand is 12 times what there is, or `--load` times for water-filling. Rates are normalised by those of
+an equal split, as Gavel does. `--entities` splits the weights of water-filling between so many tenants of unequal
+weight. `assignment`: one of 20 options for each job, in `--rows` rows; `--tenants` adds quota rows, as many as tenants
+times types. `gangs`: 60 gangs of 8, 16 or 32, three types of 64 devices each.
 
 `solve_ms` is the least of `--repeat` runs in CPU time, compiled loops warm, without prices from earlier runs; `gap` is
 the one that the solver itself proves. `peer_ms` is the CPU time of HiGHS, `peer` says in which setting: the interior
 point method without crossover for shares, branch and bound for assignments, `--peer-s` wall seconds at most (0: none).
-`ratio` is the peer's time to ours.
-`peer_apart` is how far our value is from its own, relative; for finish-time fairness HiGHS solves the linear program
-at our rho and at one 0.5 % lower, and `peer_apart` says whether it could be reached. `published` are figures of others.
+`ratio` is the peer's time to ours. `peer_apart` is how far our value is from its own, relative: of water-filling at its
+worst level, HiGHS being given who keeps what there. For finish-time fairness HiGHS solves the linear program at our rho
+and at one 0.5 % lower, and `peer_apart` says whether it could be reached. `published` are figures of others.
 """
 
 import argparse
@@ -49,12 +49,12 @@ PUBLISHED = {
 }
 
 
-def contended(jobs: int, types: int, seed: int) -> tuple[Shares, np.random.Generator]:
+def contended(jobs: int, types: int, seed: int, load: float = LOAD) -> tuple[Shares, np.random.Generator]:
     draw = np.random.default_rng(seed)
     rate = draw.lognormal(0, 0.6, (jobs, types)) * np.linspace(1, 3, types)
     rate[draw.random((jobs, types)) < DEAD] = 0.0
     size = draw.choice([1, 2, 4, 8], jobs, p=[0.7, 0.1, 0.15, 0.05])
-    available = np.full(types, max(8, int(size.sum() / LOAD / types)))
+    available = np.full(types, max(8, int(size.sum() / load / types)))
     split = rate @ (available / available.sum())
     speed = rate * (size / np.where(split > 0, split, 1.0))[:, None]
     pairs = jobs * types
@@ -138,17 +138,18 @@ def finish_time_case(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def water_filling_case(given: argparse.Namespace) -> dict[str, Any]:
-    shares, draw = contended(given.jobs, given.types, given.seed)
+    shares, draw = contended(given.jobs, given.types, given.seed, given.load)
     count, tree = given.entities, None
     if count:
         tree = TenantTree(draw.integers(0, count, given.jobs), np.full(count, -1), np.arange(1.0, count + 1))
     took, found = timed(lambda: water_filling(shares, np.ones(given.jobs), tree=tree), given.repeat)
-    row = {"entities": count, "solve_ms": took, "gap": found.gap, "stopped": found.stopped}
+    levels = found.levels
+    row = {"entities": count, "solve_ms": took, "gap": found.gap, "stopped": found.stopped, "levels": len(levels)}
     if given.peer_s:
-        able = shares.speed.reshape(-1, given.types).max(axis=1) > 0
-        weight = able * 1.0 if tree is None else tree.split(np.ones(given.jobs), able)
-        peer_ms, _ = peer_level(shares, weight, np.zeros(given.jobs))
-        row |= {"peer": "HiGHS ipm, no crossover, its first level only", "peer_ms": peer_ms}
+        peers = [peer_level(shares, one.weight, one.floor) for one in levels]
+        apart = max(abs(one.level / exact - 1) for one, (_, exact) in zip(levels, peers, strict=True))
+        peer_ms = sum(spent for spent, _ in peers)
+        row |= {"peer": "HiGHS ipm, no crossover, one program a level", "peer_ms": peer_ms, "peer_apart": apart}
     return row
 
 
@@ -248,6 +249,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--jobs", default="2048", help="one number, or several with commas between")
     parser.add_argument("--types", type=int, default=3)
     parser.add_argument("--entities", type=int, default=0, help="of water-filling; 0: none")
+    parser.add_argument("--load", type=float, default=LOAD, help="of water-filling: demand for what there is")
     parser.add_argument("--rows", type=int, default=6, help="of assignment")
     parser.add_argument("--tenants", type=int, default=0, help="of assignment, each with a quota for every row")
     parser.add_argument("--policies", default=",".join(CASES))

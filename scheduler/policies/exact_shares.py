@@ -11,6 +11,9 @@ __all__ = ["lp_level"]
 Int = NDArray[np.int64]
 Real = NDArray[np.float64]
 
+EXACT = 1e-9
+"""Feasibility asked of the simplex: where one job is hundreds of times dearer than another, an error grows as much."""
+
 
 def lp_level(
     rows: Rows, weight: Real, floor: Real, solver: str = "simplex", crossover: str = "on"
@@ -28,16 +31,21 @@ def lp_level(
     held = np.flatnonzero(floor > 0)
     place = np.full(n, -1, dtype=np.int64)
     place[held] = np.arange(len(held))
-    below = held_of = np.flatnonzero(place[owner] >= 0)
+    below = np.flatnonzero(place[owner] >= 0)
     row = np.concatenate(
-        (rows.use_row, r + owner, r + n + owner, r + n + np.arange(n), r + 2 * n + place[owner[held_of]])
+        (rows.use_row, r + owner, r + n + owner, r + n + np.arange(n), r + 2 * n + place[owner[below]])
     )
     column = np.concatenate((used_by, np.arange(m), np.arange(m), np.full(n, m), below))
     scaled = rows.use_amount / rows.available[rows.use_row]
     value = np.concatenate((scaled, np.ones(m), rows.speed, -weight, rows.speed[below]))
     lower = np.concatenate((np.full(r + n, -highspy.kHighsInf), np.zeros(n), floor[held]))
     upper = np.concatenate((np.ones(r + n), np.full(n + len(held), highspy.kHighsInf)))
-    highs = _loaded(m + 1, row, column, value, lower, upper, solver, crossover)
+    highs = _loaded(m + 1, row, column, value, lower, upper)
+    for name, chosen in (("threads", 1), ("solver", solver), ("run_crossover", crossover)):
+        highs.setOptionValue(name, chosen)
+    if solver == "simplex":
+        highs.setOptionValue("primal_feasibility_tolerance", EXACT)
+        highs.setOptionValue("dual_feasibility_tolerance", EXACT)
     highs.run()
     if highs.getModelStatus() not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kUnknown):
         raise RuntimeError(f"HiGHS: {highs.modelStatusToString(highs.getModelStatus())}")
@@ -46,9 +54,7 @@ def lp_level(
     return float(share[m]), share[:m], np.abs(np.array(found.row_dual)[r + n : r + 2 * n])
 
 
-def _loaded(
-    columns: int, row: Int, column: Int, value: Real, lower: Real, upper: Real, solver: str, crossover: str
-) -> highspy.Highs:
+def _loaded(columns: int, row: Int, column: Int, value: Real, lower: Real, upper: Real) -> highspy.Highs:
     """Maximise the last column, all of them at least 0."""
     stay = value != 0
     row, column, value = row[stay], column[stay], value[stay]
@@ -64,7 +70,6 @@ def _loaded(
     model.a_matrix_.index_ = row[order].astype(np.int32)
     model.a_matrix_.value_ = value[order]
     highs = highspy.Highs()
-    for name, chosen in (("output_flag", False), ("threads", 1), ("solver", solver), ("run_crossover", crossover)):
-        highs.setOptionValue(name, chosen)
+    highs.setOptionValue("output_flag", False)
     highs.passModel(model)
     return highs

@@ -23,6 +23,12 @@ Real = NDArray[np.float64]
 SMOOTHING = 0.6
 """Share of the prices of the best bound in the next to be tried."""
 
+SAME = 1e-9
+"""Prices that differ less, of all prices, are those that the master asked for last time."""
+
+STILL = 40
+"""So many times the master's own prices may change nothing: what is left lies below the precision of numbers."""
+
 NEWTON = 60
 LEAST_SHARE = 1e-12
 """Columns with a smaller part in the mix are left out of it."""
@@ -161,16 +167,21 @@ def highest(
         search.ask(_normal(prices))
         if search.bound < enough:
             return search.told()
-    smoothing, lower = SMOOTHING, -np.inf
+    smoothing, lower, known, still = SMOOTHING, -np.inf, np.zeros(count), 0
     for _ in range(rounds):
         before, (reached, dual) = lower, search.master.solve()
         lower = max(lower, reached)
-        if search.bound < enough or search.bound - lower <= gap * abs(search.bound) or not dual.any():
+        if search.bound < enough or search.bound - lower <= gap * abs(search.bound) or not dual.any() or still > STILL:
             break
         target = _normal(dual)
+        if np.allclose(target, known, rtol=0.0, atol=SAME):
+            smoothing = 0.0  # it asks again for what it was not given
+        known = target
         better = search.ask(smoothing * search.prices + (1 - smoothing) * target)
         # where neither side came nearer, the smoothed prices would be the same again: take the master's own
-        smoothing = SMOOTHING if better or lower > before else 0.0
+        moved = better or lower > before
+        still = 0 if moved or smoothing else still + 1
+        smoothing = SMOOTHING if moved else 0.0
     return search.told()
 
 
