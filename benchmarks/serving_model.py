@@ -10,6 +10,7 @@ is scored, drawn at random ten times, are seen before the others of the cell are
 from the same version and precision. Phases: time per output token, time to the first token at batches of at most four
 (no queueing), and at all batches (with the queueing of a closed loop). `overrun` rows, which wait longer for the first
 token than all others take, are scored, but not in groups that say `running`: their batch column is a queue.
+`--write` fits all of `--points`, writes what ships and scores nothing.
 """
 
 import argparse
@@ -24,10 +25,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from benchmarks._scores import document, scores
 from benchmarks._serving_rows import Row, points_of, read_points
+from scheduler.config import encode_profiles, plain_fit
+from scheduler.config.dump import dump_yaml
 from scheduler.errors import DualtrackError
 from scheduler.profiles.serving import decode_floor_s, running
 from scheduler.profiles.serving_model import Forecast, Phase, Points, ServingModel, fit_serving_model, forecast
@@ -43,6 +47,7 @@ USUAL = "in-sample,leave-cell-out,leave-model-out"
 HOPPER = ("h100", "h200")
 DRAWS = 10
 SEED = 0
+DIGITS = 6
 
 AICONFIGURATOR = (
     # NVIDIA aiconfigurator 0.12.0 run on 114 rows drawn from the whole silicon sample (aggregated, tensor split <= 8)
@@ -234,6 +239,25 @@ def results(table: Table, other: Table | None, given: argparse.Namespace) -> Ite
     yield {"protocol": "speed", "phase": "tpot", "predictions_per_s": round(speed(table.points, model))}
 
 
+def write(rows: Sequence[Row], files: Sequence[Path], path: Path) -> None:
+    """The coefficients and bands of a fit to all rows, as a file that ships."""
+    kept = [row for row in rows if not row.apart]
+    model = fitted(points_of(kept))
+    cells, names = len({row.cell for row in kept}), ", ".join(file.name for file in files)
+    note = f"{len(kept)} measured points of {cells} models on devices under engines, from {names}"
+    devices = tuple(sorted({row.device for row in kept}))
+    values = encode_profiles(fits={"serving": rounded(plain_fit(structs.replace(model, source=note, devices=devices)))})
+    path.write_text(f"# Written by benchmarks/serving_model.py --write.\n{dump_yaml(values)}", encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
 def told(table: Table, protocol: str, said: Mapping[tuple[Phase, int, str], Said]) -> Iterator[dict[str, Any]]:
     for (phase, observations, seen), one in said.items():
         more = {"seen": seen} if seen else {}
@@ -246,6 +270,7 @@ def main() -> None:
     parser.add_argument("--score", type=Path, nargs="+", help="fit all of --points and score these files")
     parser.add_argument("--protocol", default=USUAL, help=f"of {', '.join(PROTOCOLS)}; several by comma")
     parser.add_argument("--observations", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="write coefficients and bands of a fit to all of --points")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
     if unknown := set(given.protocol.split(",")) - set(PROTOCOLS):
@@ -253,8 +278,10 @@ def main() -> None:
     try:
         rows, left_out = read_points(given.points)
         others, more = read_points(given.score) if given.score else ([], Counter[str]())
-        table = Table(rows)
-        found = list(results(table, Table(others) if given.score else None, given))
+        if given.write:
+            write(rows, given.points, given.write)
+            return
+        found = list(results(Table(rows), Table(others) if given.score else None, given))
     except (DualtrackError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scheduler.profiles.fitting import fit_nonnegative
 from scheduler.profiles.serving import (
+    DECODE_TERMS,
     PREFILL_TERMS,
     Demand,
     Served,
@@ -28,12 +29,13 @@ from scheduler.profiles.serving import (
 __all__ = ["QUEUE_TERMS", "ServingCoefficients", "fit_serving", "tpot_s", "ttft_s"]
 
 FloatArray = NDArray[np.float64]
+Names = tuple[str, ...]
 
 QUEUE_TERMS = ("prompt", "products_of_others", "launches_of_others", "steps", "busy", "overflow")
 """Own prompt; arithmetic and launches of the prompts of all others; decode steps in between; the others' arithmetic
 again, by the share of the time that it takes; and whole requests that end before there is room in the cache."""
 
-ANY = ""
+ANY = "any"
 """Engine of which nothing was measured: the coefficients of all together."""
 
 PULL = 10.0
@@ -49,6 +51,9 @@ QUIET_BATCH = 4
 ENOUGH = 12
 """Measurements below which an engine keeps the coefficients of all."""
 
+NOTHING = 1e-30
+"""A coefficient of which nothing is known: the priors of the fit lie above 0."""
+
 ROUNDS = 12
 STUDENT_SCALE = 2.0
 QUEUE_PRIOR = (1.0, 0.05, 0.02, 1.0, 0.1, 1.0)
@@ -62,11 +67,19 @@ BUSIEST = 5.0
 
 
 class ServingCoefficients(Struct, frozen=True, kw_only=True):
-    """By engine, with `""` for any other: costs of `DECODE_TERMS`, of `PREFILL_TERMS` and of `QUEUE_TERMS`."""
+    """By engine, with `any` for every other: what each of `DECODE_TERMS`, `PREFILL_TERMS` and `QUEUE_TERMS` costs.
 
-    decode: Mapping[str, tuple[float, ...]]
-    prefill: Mapping[str, tuple[float, ...]]
-    queue: Mapping[str, tuple[float, ...]]
+    ValueError where a cost is missing or negative, or none stands for other engines.
+    """
+
+    decode: Mapping[str, Mapping[str, float]]
+    prefill: Mapping[str, Mapping[str, float]]
+    queue: Mapping[str, Mapping[str, float]]
+
+    def __post_init__(self) -> None:
+        for part, names in ((self.decode, DECODE_TERMS), (self.prefill, PREFILL_TERMS), (self.queue, QUEUE_TERMS)):
+            if ANY not in part or any(set(costs) != set(names) or min(costs.values()) < 0 for costs in part.values()):
+                raise ValueError(f"needs `{ANY}` and, for each engine, costs not below 0 of {', '.join(names)}")
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -77,7 +90,7 @@ def tpot_s(
     served: Served, demand: Demand, engines: str | Sequence[str], coefficients: ServingCoefficients
 ) -> FloatArray:
     """Seconds per output token (n,) of replicas that hold `demand.batch` requests at once."""
-    costs = _costs(coefficients.decode, engines)
+    costs = _costs(coefficients.decode, engines, DECODE_TERMS)
     return np.asarray(np.maximum((decode_terms(served, demand) * costs).sum(axis=-1), decode_floor_s(served, demand)))
 
 
@@ -93,8 +106,8 @@ def ttft_s(
     the next when one ends, started together (a closed loop, as benchmarks are run)."""
     if queueing:
         waits = _queue_terms(served, demand, engines, coefficients)
-        return np.asarray((waits * _costs(coefficients.queue, engines)).sum(axis=-1))
-    alone = (prefill_terms(served, demand) * _costs(coefficients.prefill, engines)).sum(axis=-1)
+        return np.asarray((waits * _costs(coefficients.queue, engines, QUEUE_TERMS)).sum(axis=-1))
+    alone = (prefill_terms(served, demand) * _costs(coefficients.prefill, engines, PREFILL_TERMS)).sum(axis=-1)
     return np.asarray(np.maximum(alone, prefill_floor_s(served, demand)))
 
 
@@ -109,12 +122,12 @@ def fit_serving(
     named = np.asarray(engines, dtype=object)
     if not (np.isfinite(tpot).any() and np.isfinite(ttft).any()):
         raise ValueError("fit_serving needs times per output token and to the first token")
-    decode = _by_engine(decode_terms(served, demand), tpot, named)
+    decode = _by_engine(DECODE_TERMS, decode_terms(served, demand), tpot, named)
     total = np.asarray(demand.batch * np.asarray(served.data))
     measured = np.isfinite(ttft)
     quiet = measured & (total <= max(QUIET_BATCH, float(total[measured].min())))
-    prefill = _by_engine(prefill_terms(served, demand), np.where(quiet, ttft, np.nan), named)
-    first = ServingCoefficients(decode=decode, prefill=prefill, queue={ANY: QUEUE_PRIOR})
+    prefill = _by_engine(PREFILL_TERMS, prefill_terms(served, demand), np.where(quiet, ttft, np.nan), named)
+    first = ServingCoefficients(decode=decode, prefill=prefill, queue={ANY: _named(QUEUE_TERMS, QUEUE_PRIOR)})
     waits = _queue_terms(served, demand, engines, first)
     return ServingCoefficients(decode=decode, prefill=prefill, queue=_queue(waits, ttft, named))
 
@@ -124,7 +137,7 @@ def robust_fit(
 ) -> FloatArray:
     """Coefficients (k,) of terms (n, k), by reweighted least squares."""
     weights = np.ones(len(times))
-    found = np.zeros(terms.shape[1]) if prior is None else prior.copy()
+    found = np.zeros(terms.shape[1]) if prior is None else np.where(prior > NOTHING, prior, 0.0)
     seen = terms.any(axis=0)  # what no measurement has stays as it was
     near, held = (None, 0.0) if prior is None else (prior[seen], np.broadcast_to(pull, prior.shape)[seen])
     for _ in range(ROUNDS):
@@ -135,15 +148,17 @@ def robust_fit(
     return found
 
 
-def _by_engine(terms: FloatArray, times: FloatArray, engines: NDArray[np.object_]) -> dict[str, tuple[float, ...]]:
+def _by_engine(
+    names: Names, terms: FloatArray, times: FloatArray, engines: NDArray[np.object_]
+) -> dict[str, dict[str, float]]:
     known = np.isfinite(times)
     terms, times, engines = terms[known], times[known], engines[known]
     pooled = robust_fit(terms, times)
-    found = {ANY: _plain(pooled)}
+    found = {ANY: _named(names, pooled)}
     for engine in sorted(set(engines)):
         own = engines == engine
         if own.sum() >= ENOUGH:
-            found[engine] = _plain(robust_fit(terms[own], times[own], *_pulled(pooled, terms[own], times[own])))
+            found[engine] = _named(names, robust_fit(terms[own], times[own], *_pulled(pooled, terms[own], times[own])))
     return found
 
 
@@ -152,20 +167,22 @@ def _pulled(pooled: FloatArray, terms: FloatArray, times: FloatArray) -> tuple[F
     `LEAST_SHARE` of the times, whichever is more."""
     shares = (terms / times[:, None]).mean(axis=0)
     stray = np.maximum(pooled, np.divide(LEAST_SHARE, shares, out=np.zeros_like(shares), where=shares > 0))
-    prior = np.maximum(pooled, np.where(stray > 0, 1e-6 * stray, 1e-30))
+    prior = np.maximum(pooled, np.where(stray > 0, 1e-6 * stray, NOTHING))
     return prior, PULL * np.divide(prior, stray, out=np.ones_like(stray), where=stray > 0) ** 2
 
 
-def _queue(waits: FloatArray, ttft: FloatArray, engines: NDArray[np.object_]) -> dict[str, tuple[float, ...]]:
+def _queue(waits: FloatArray, ttft: FloatArray, engines: NDArray[np.object_]) -> dict[str, dict[str, float]]:
     prior, pull = np.array(QUEUE_PRIOR), np.array(QUEUE_PULL)
     known = np.isfinite(ttft)
     pooled = robust_fit(waits[known], ttft[known], prior, pull)
-    found = {ANY: _plain(pooled)}
+    found = {ANY: _named(QUEUE_TERMS, pooled)}
     for engine in sorted(set(engines)):
         own = known & (engines == engine)
         if own.sum() >= ENOUGH:
             near = np.maximum(pooled, LEAST_SHARE * prior)
-            found[engine] = _plain(robust_fit(waits[own], ttft[own], near, np.where(pull > PULL, pull, PULL)))
+            found[engine] = _named(
+                QUEUE_TERMS, robust_fit(waits[own], ttft[own], near, np.where(pull > PULL, pull, PULL))
+            )
     return found
 
 
@@ -175,7 +192,7 @@ def _queue_terms(
     """Seconds (n, k) in the order of `QUEUE_TERMS`."""
     alone = ttft_s(served, demand, engines, coefficients)
     step = tpot_s(served, demand, engines, coefficients)
-    parts = prefill_terms(served, demand) * _costs(coefficients.prefill, engines)
+    parts = prefill_terms(served, demand) * _costs(coefficients.prefill, engines, PREFILL_TERMS)
     products, launches = parts[..., PRODUCTS].sum(axis=-1), parts[..., LAUNCHES].sum(axis=-1)
     held = running(served, demand)
     others = np.maximum(held - 1.0, 0.0)
@@ -186,12 +203,13 @@ def _queue_terms(
     return np.stack(np.broadcast_arrays(*waits), axis=-1)
 
 
-def _costs(by_engine: Mapping[str, tuple[float, ...]], engines: str | Sequence[str]) -> FloatArray:
+def _costs(by_engine: Mapping[str, Mapping[str, float]], engines: str | Sequence[str], terms: Names) -> FloatArray:
     if isinstance(engines, str):
-        return np.asarray(by_engine.get(engines, by_engine[ANY]))
+        costs = by_engine.get(engines, by_engine[ANY])
+        return np.array([costs[term] for term in terms])
     names, place = np.unique(np.asarray(engines, dtype=str), return_inverse=True)
-    return np.array([by_engine.get(str(name), by_engine[ANY]) for name in names])[place.reshape(-1)]
+    return np.array([_costs(by_engine, str(name), terms) for name in names])[place.reshape(-1)]
 
 
-def _plain(values: FloatArray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _named(names: Names, values: Sequence[float] | FloatArray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

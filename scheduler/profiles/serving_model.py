@@ -86,10 +86,13 @@ class Points(Struct, frozen=True, kw_only=True):
 
 
 class ServingModel(Struct, frozen=True, kw_only=True):
-    """Coefficients, and how far predictions lie off, by phase and by `dense` or `mixture`."""
+    """Coefficients, and how far predictions lie off, by phase and by `dense` or `mixture`; what it was fitted to, and
+    the accelerators among that."""
 
     coefficients: ServingCoefficients
     spreads: Mapping[str, Mapping[str, Spread]]
+    source: str = ""
+    devices: tuple[str, ...] = ()
 
     def spread(self, phase: Phase, mixture: bool) -> Spread:
         """ValueError where nothing of the phase was measured."""
@@ -177,6 +180,8 @@ def _expected(
         return expected(spread, shape, stacks)
     measured = seen.observed(phase)
     same = np.array([name == cell for name in seen.cells], dtype=bool) & np.isfinite(measured)
+    if not same.any():
+        return expected(spread, shape, stacks)
     there = seen.where(same)
     residuals = np.log(there.observed(phase) / predicted_s(there, model.coefficients, phase))
     return expected(spread, shape, stacks, residuals, features(there), seen_stacks[same])

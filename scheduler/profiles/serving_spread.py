@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from scheduler.profiles.hierarchy import Prediction
 from scheduler.profiles.student import student_quantile
 
-__all__ = ["Spread", "expected", "fit_spread"]
+__all__ = ["Spread", "band", "expected", "fit_spread"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 LEVEL = 0.90
+NORMAL_REACH = 1.6448536
+"""Standard deviations on each side that hold 90 % of normal errors."""
+
 REACHES = (0.8, 1.25, 2.0)
 MOST_PER_CELL = 60
 """Residuals of one cell that the variances are learnt from, drawn at random where there are more."""
@@ -33,7 +36,7 @@ BELIEVED_CELLS = 3.0
 WILD = 4.0
 """Residuals beyond so many deviations of the median are cut there: one broken run must not widen every band."""
 
-STEPS = 60
+STEPS = 40
 OBSERVED = 3
 DRAWS = 6
 """Observations, and draws of them in each cell, that tell how wide the tails are once some are seen."""
@@ -106,8 +109,13 @@ def expected(
         between = _shared(spread, features, stacks, seen_features, seen_stacks)
         weights = np.linalg.solve(among + spread.noise**2 * np.eye(len(seen)), between.T).T
         mean, variance, tail = weights @ seen, total - (weights * between).sum(axis=1), spread.tail_seen
-    normal = float(student_quantile(0.5 + LEVEL / 2, np.array([1e6]))[0])
-    return Prediction(mean, np.sqrt(np.maximum(variance, 0.0)) * tail / normal, np.full(len(features), 1e6))
+    return Prediction(mean, np.sqrt(np.maximum(variance, 0.0)) * tail / NORMAL_REACH, np.full(len(features), 1e6))
+
+
+def band(spread: Spread) -> tuple[float, float]:
+    """Ends of the band of a cell never seen, over what is predicted of it."""
+    low, high = expected(spread, np.zeros((1, 1)), np.zeros(1, dtype=np.int64)).interval(LEVEL)
+    return float(low[0]), float(high[0])
 
 
 def _shared(
@@ -130,21 +138,23 @@ def _variances(blocks: Sequence[tuple[FloatArray, FloatArray, FloatArray]], reac
     """Of level, stack, slow change and noise, by multiplicative steps of which each raises the likelihood (Zhou et al.,
     2019), and the log likelihood."""
     kernels = [
-        (residuals, (np.ones_like(same), same, np.exp(-apart / (2 * reach**2)), np.eye(len(same))))
+        (residuals, np.stack([np.ones_like(same), same, np.exp(-apart / (2 * reach**2)), np.eye(len(same))]))
         for residuals, same, apart in blocks
     ]
     total = sum(float(r @ r) for r, _ in kernels) / max(sum(len(r) for r, _ in kernels), 1)
-    variances, likelihood = np.full(4, max(total, 1e-6) / 4), 0.0
+    variances = np.full(4, max(total, 1e-6) / 4)
     for _ in range(STEPS):
-        gain, cost, likelihood = np.zeros(4), np.zeros(4), 0.0
+        gain, cost = np.zeros(4), np.zeros(4)
         for residuals, parts in kernels:
-            covariance = np.tensordot(variances, np.stack(parts), axes=1)
-            inverse = np.linalg.inv(covariance)
+            inverse = np.linalg.inv(np.tensordot(variances, parts, axes=1))
             pulled = inverse @ residuals
-            gain += [pulled @ part @ pulled for part in parts]
-            cost += [float((inverse * part).sum()) for part in parts]
-            likelihood -= 0.5 * float(residuals @ pulled + np.linalg.slogdet(covariance)[1])
+            gain += (parts @ pulled) @ pulled
+            cost += np.tensordot(parts, inverse, axes=2)
         variances = np.maximum(variances * np.sqrt(gain / np.maximum(cost, 1e-300)), 1e-8)
+    likelihood = 0.0
+    for residuals, parts in kernels:
+        covariance = np.tensordot(variances, parts, axes=1)
+        likelihood -= 0.5 * float(residuals @ np.linalg.solve(covariance, residuals) + np.linalg.slogdet(covariance)[1])
     return variances, likelihood
 
 
@@ -157,12 +167,11 @@ def _scaled_after(
     rng: np.random.Generator,
 ) -> FloatArray:
     """Deviations of residuals from what a few of the same cell let expect, in units of the standard deviation."""
-    normal = float(student_quantile(0.5 + LEVEL / 2, np.array([1e6]))[0])
     found = [np.zeros(0)]
     for rows in groups:
         for _ in range(DRAWS if len(rows) > OBSERVED else 0):
             order = rng.permutation(rows)
             seen, rest = order[:OBSERVED], order[OBSERVED:]
             said = expected(spread, features[rest], stacks[rest], residuals[seen], features[seen], stacks[seen])
-            found.append(np.abs(residuals[rest] - said.mean) / (said.scale * normal))
+            found.append(np.abs(residuals[rest] - said.mean) / (said.scale * NORMAL_REACH))
     return np.concatenate(found)
