@@ -208,11 +208,14 @@ def _check_load(state: State, spec: Job, actor: Actor) -> None:
     members = spec.array.last - spec.array.first + 1 if spec.array else 1
     if len(state.rows_of) + members > MAX_ACTIVE_JOBS:
         raise OverloadedError(f"{len(state.rows_of)} jobs have not ended, the limit is {MAX_ACTIVE_JOBS}", "try later")
-    limit = state.tenant_named(spec.tenant).per_user.max_waiting_jobs if spec.tenant else None  # the root has none
-    if limit is not None:
-        own = state.waiting_jobs(spec.tenant, actor.user)
-        if own + members > limit:
-            raise OverloadedError(f"`{actor.user}` has {own} waiting jobs, the limit is {limit}", "try later")
+    for level in state.tree.paths[state.tree.index[spec.tenant]][:-1]:  # the root has no limit
+        tenant = state.tenant_named(state.tree.names[level])
+        limit = tenant.per_user.max_waiting_jobs
+        own = state.waiting_jobs(tenant.name, actor.user) if limit is not None else 0
+        if limit is not None and own + members > limit:
+            more = f" and would have {own + members}" if members > 1 else ""
+            problem = f"`{actor.user}` has {own} waiting jobs in `{tenant.name}`{more}, the limit is {limit}"
+            raise OverloadedError(problem, "wait until some have started, or cancel some")
 
 
 def _resolved(state: State, spec: Job) -> Iterator[ResolvedDependency]:

@@ -13,29 +13,31 @@ MOVES: Final = tuple(Moves)
 PREFERENCES: Final = tuple(Prefer)
 
 
-def standing_of(job: JobRecord, tenant: int) -> dict[str, list[object]]:
+def standing_of(job: JobRecord, tenant: int) -> dict[str, object]:
     """Columns that stay as they are while the job lives, and those of `note_progress` as at its beginning."""
     spec = job.spec
     checkpoint, amount = spec.checkpoint, spec.work.amount
     save_us = checkpoint.save_us if checkpoint else 0
     return {
-        "tenant": [tenant],
-        "service": [spec.service is not None],
-        "moves": [MOVES.index(_reach(spec))],
-        "prefer": [PREFERENCES.index(spec.roles[0].resources.prefer)],
-        "amount": [float("inf") if amount is None or spec.service is not None else amount],
-        "declared": [checkpoint is not None],
-        "save_us": [save_us],
-        "overhead_us": [save_us + checkpoint.restart_us if checkpoint else 0],
-        "attained_s": [sum((_device_seconds(a) for a in job.attempts), 0.0)],
-        "counted": [sum(a.ended_us is not None for a in job.attempts)],
-        **{name: [value] for name, value in _changing(job).items()},
+        "tenant": tenant,
+        "service": spec.service is not None,
+        "moves": MOVES.index(_reach(spec)),
+        "prefer": PREFERENCES.index(spec.roles[0].resources.prefer),
+        "amount": float("inf") if amount is None or spec.service is not None else amount,
+        "declared": checkpoint is not None,
+        "save_us": save_us,
+        "overhead_us": save_us + checkpoint.restart_us if checkpoint else 0,
+        "attained_s": sum((_device_seconds(a) for a in job.attempts), 0.0),
+        "counted": sum(a.ended_us is not None for a in job.attempts),
+        **_changing(job),
     }
 
 
 def note_progress(columns: Columns, job: JobRecord) -> None:
     """Bring up to date what an event may have changed."""
     columns.put(job.number, _changing(job))
+    if not job.attempts or job.attempts[-1].ended_us is None:
+        return
     counted = columns.job("counted")
     for attempt in job.attempts[int(counted[job.number]) :]:  # jobs that move often have many, and few are new
         if attempt.ended_us is not None:

@@ -54,7 +54,8 @@ class StateImage(Struct, frozen=True, kw_only=True):
 class State:
     """Jobs by number, and everything derived from them: room, ledger, rows, indexes.
 
-    `alarms` is sorted (time_us, job): when time alone makes something of a job due.
+    `alarms` is sorted (time_us, job): when time alone makes something of a job due. `waiting` counts the jobs that
+    wait, by user and tenant.
     """
 
     def __init__(self, config: Configured) -> None:
@@ -70,6 +71,7 @@ class State:
         self.alarms: list[tuple[int, int]] = []
         self._alarm_of: dict[int, int] = {}
         self._owners: dict[tuple[str, str], int] = {}
+        self.waiting: dict[str, dict[str, int]] = {}
         self.prices: tuple[tuple[str, float], ...] = ()
         self.foreign: tuple[Foreign, ...] = config.cluster.foreign
         self.rows_of: dict[int, JobRows] = {}
@@ -178,11 +180,18 @@ class State:
         return self.config.tenants.tenants[self.tree.index[name] - 1]
 
     def waiting_jobs(self, tenant: str, user: str) -> int:
-        """How many jobs that the user submitted to the tenant wait."""
-        owner = self._owners.get((tenant, user))
-        if owner is None:
-            return 0
-        return int((self.columns.job("owner")[self.columns.in_state(JobState.WAITING)] == owner).sum())
+        """How many jobs wait that the user submitted to the tenant or to one below it."""
+        counts = self.waiting.get(user, {})
+        return sum(n for name, n in counts.items() if name == tenant or name.startswith(tenant + "/"))
+
+    def count_waiting(self, job: JobRecord, by: int) -> None:
+        """The job has begun (1) or ceased (-1) to wait."""
+        counts = self.waiting.setdefault(job.actor.user, {})
+        counts[job.spec.tenant] = counts.get(job.spec.tenant, 0) + by
+        if not counts[job.spec.tenant]:
+            del counts[job.spec.tenant]
+        if not counts:
+            del self.waiting[job.actor.user]
 
     def hold(self, job: JobRecord, attempt: Attempt) -> None:
         self.room.take(attempt.allocation.grants)
@@ -217,6 +226,8 @@ class State:
             self.keys.setdefault((job.actor.tenant, job.actor.user, job.key), []).append(job.number)
         for dependency in job.after:
             self.dependents.setdefault(dependency.job, []).append(job.number)
+        if job.state is JobState.WAITING:
+            self.count_waiting(job, 1)
         self._add_columns(job)
 
     def _add_columns(self, job: JobRecord) -> None:
@@ -236,8 +247,8 @@ class State:
             "count": 0,
             "current": NONE,
             "reason": key_of(job.reason),
+            **standing_of(job, tenant),
         }
-        values.update((name, value) for name, (value,) in standing_of(job, tenant).items())
         if not job.terminal:
             rows = self.rows.of_job(spec, tenant, job.actor.user)
             self.rows_of[job.number] = rows

@@ -84,9 +84,11 @@ def _move(state: State, job: JobRecord, trigger: Trigger, time_us: int) -> None:
         job.waited_us += time_us - job.waiting_since_us
         job.reason = None
         state.book.note_reason(job, None, time_us)
+        state.count_waiting(job, -1)
     job.state = target
     if target is JobState.WAITING:
         job.waiting_since_us = time_us
+        state.count_waiting(job, 1)
     if target in TERMINAL:
         job.ended_us = time_us
         state.leave(job)

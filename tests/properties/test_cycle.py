@@ -151,4 +151,4 @@ def test_what_columns_keep_of_a_jobs_past_is_what_its_attempts_tell(jobs: list, 
         job = state.jobs[number]
         fresh = standing_of(job, state.tenant_of(job))
         for name in ("attained_s", "counted", "done", "saved", "held_us"):
-            assert state.columns.job(name)[number] == fresh[name][0], name
+            assert state.columns.job(name)[number] == fresh[name], name

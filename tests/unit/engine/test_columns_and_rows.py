@@ -108,10 +108,11 @@ def test_waits_after_which_options_open_are_told_once_each():
     assert state.rows.of_job(job("asked", *late), state.tree.index["blue"], "ann").opens_us == (0, 60 * S)
 
 
-def test_waiting_jobs_are_counted_by_user_and_tenant():
+def test_waiting_jobs_are_counted_by_user_and_tenant_with_those_below():
     made = table(options(h200=1), options(h200=1), options(h200=1))
     made.submit(job("more"))
-    assert made.state.waiting_jobs("red", ANN.user) == 2
+    assert made.state.waiting_jobs("red", ANN.user) == 3
+    assert made.state.waiting_jobs("red/vision", ANN.user) == 1
     assert made.state.waiting_jobs("blue", ANN.user) == 1
     assert made.state.waiting_jobs("blue", "nobody") == 0
     made.decide()

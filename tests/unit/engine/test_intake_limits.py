@@ -4,10 +4,11 @@ from unittest import mock
 
 import pytest
 
-from scheduler.engine import intake
+from scheduler.engine import State, intake
 from scheduler.errors import ConfigError, ConflictError, DeniedError, OverloadedError
-from scheduler.model.events import Actor, JobUpdated
+from scheduler.model.events import Actor, JobAction, JobUpdated
 from scheduler.model.jobs import Array, Moves
+from scheduler.model.lifecycle import JobState
 from scheduler.model.tenants import Quota, Tenant, Tenants, UserLimits
 from tests.support.builders import S, cluster, configured, job, options, pool
 from tests.support.harness import ANN, Table
@@ -24,7 +25,7 @@ def test_a_user_may_have_so_many_jobs_waiting_in_a_tenant_and_another_user_as_ma
     at = table()
     for number in range(3):
         at.submit(job(f"j{number}"))
-    with pytest.raises(OverloadedError, match="has 3 waiting jobs, the limit is 3"):
+    with pytest.raises(OverloadedError, match="`ann` has 3 waiting jobs in `red`, the limit is 3"):
         at.submit(job("one-more"))
     at.submit(job("of-bob"), BOB)
     at.submit(job("elsewhere", tenant="blue"))
@@ -133,3 +134,33 @@ def test_an_update_sets_no_deadline_in_the_past_and_changes_no_job_that_has_ende
     at.end(at.state.jobs[0])
     with pytest.raises(ConflictError, match="has ended"):
         update(at, priority=7)
+
+
+def test_a_limit_on_waiting_jobs_counts_those_of_the_tenants_below_it():
+    above = Tenant(name="red", per_user=UserLimits(max_waiting_jobs=2))
+    own = Tenant(name="red/own", per_user=UserLimits(max_waiting_jobs=1))
+    tree = Tenants(tenants=(above, own, Tenant(name="red/free"), Tenant(name="reddish")))
+    at = Table(configured(cluster([pool("h200", 1, 1)]), tree))
+    at.submit(job("first", tenant="red/own"))
+    with pytest.raises(OverloadedError, match="1 waiting jobs in `red/own`, the limit is 1"):
+        at.submit(job("second", tenant="red/own"))
+    at.submit(job("third", tenant="red/free"))
+    for tenant in ("red", "red/free"):
+        with pytest.raises(OverloadedError, match="2 waiting jobs in `red`, the limit is 2"):
+            at.submit(job("fourth", tenant=tenant))
+    at.submit(job("elsewhere", tenant="reddish"))
+    at.submit(job("of-bob", tenant="red/free"), BOB)
+
+
+def test_what_waits_is_counted_through_suspension_requeue_and_replay():
+    at = table()
+    first, second = at.submit(job("first")), at.submit(job("second"))
+    at.ask(second, JobAction.SUSPEND)
+    assert at.state.waiting_jobs("red", ANN.user) == 1
+    at.ask(second, JobAction.RESUME)
+    assert at.state.waiting_jobs("red", ANN.user) == 2
+    at.decide()
+    assert at.state.waiting_jobs("red", ANN.user) == sum(j.state is JobState.WAITING for j in at.state.jobs) < 2
+    at.run_all(first)
+    at.end(first)
+    assert State.from_image(at.state.image()).waiting == at.state.waiting
