@@ -18,7 +18,19 @@ import numpy
 import scheduler
 from scheduler.model.events import Actor
 from scheduler.model.jobs import Job, JobType, Measured, Option, Resources, Role, Work
+from scheduler.model.rules import (
+    DomesticShare,
+    Eligibility,
+    Licence,
+    Lot,
+    Measure,
+    Mode,
+    Price,
+    Rules,
+    ShareBasis,
+)
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
+from scheduler.model.units import US_PER_S
 
 TYPES = ("h200", "h20-96", "h20-141", "ascend-910b3", "ascend-910c", "hygon-bw1000")
 """Of `cluster_configs/clusters/tenant-300k.yaml`; its ascend-910b2 is left to others."""
@@ -32,6 +44,9 @@ WORKLOADS = 2_000
 MIX = ((("h200", "h20-96"), 0.35), (("h200",), 0.15), (("h200", "ascend-910c", "h20-96"), 0.2),
        (("ascend-910c", "ascend-910b3"), 0.15), (("h20-141", "h20-96"), 0.1),
        (("hygon-bw1000", "ascend-910b3"), 0.05))  # fmt: skip
+
+FEN = (1450, 680, 720, 600, 750, 500)
+"""Per device-hour, by type."""
 
 CHILDREN = 25
 """Tenants under each top one, itself included."""
@@ -52,6 +67,26 @@ def tenants(count: int, devices: dict[str, int], slack: float = 2.0) -> Tenants:
         quotas = tuple(Quota(resource=kind, nominal=max(8, round(share * total))) for kind, total in devices.items())
         found.append(Tenant(name=name, quotas=quotas))
     return Tenants(tenants=tuple(found))
+
+
+def rules() -> Rules:
+    """A price on imported options that keeps three tenths of what is used domestic, licences, eligibility, prices."""
+    share = DomesticShare(
+        id="used-30",
+        basis=ShareBasis.USED,
+        measure=Measure.COMPUTE_UNIT_HOURS,
+        target=0.3,
+        window_us=30 * 86_400 * US_PER_S,
+        warn_below=0.4,
+        mode=Mode.PRICE,
+    )
+    lots = tuple(
+        Lot(id=f"lot-2026-0{n}", accelerator="h200", licence=Licence(ref=f"L{n}", sites=("north", "south")))
+        for n in range(1, 5)
+    )
+    kept = Eligibility(id="kept-north", data_classes=("personal",), sites=("north",), mode=Mode.HOLD)
+    prices = tuple(Price(of=kind, fen_per_device_hour=fen) for kind, fen in zip(TYPES, FEN, strict=True))
+    return Rules(lots=lots, domestic_shares=(share,), eligibility=(kept,), prices=prices)
 
 
 def workloads(draw: random.Random, types: Sequence[str] = TYPES) -> list[tuple[tuple[Option, ...], Work]]:

@@ -22,4 +22,8 @@ def named(prefix: str, prices: Prices) -> Prices:
 
 def shadow_prices(prices: Prices) -> Prices:
     """What tells people something: prices of rows, and the multipliers of rules as `rule:<id>`."""
-    return tuple(pair for pair in prices if not pair[0].startswith((CARRY, PROOF)))
+    for prefix in (CARRY, PROOF):
+        hidden = named(prefix, prices)
+        first = bisect_left(prices, (prefix,))
+        prices = prices[:first] + prices[first + len(hidden) :]
+    return prices

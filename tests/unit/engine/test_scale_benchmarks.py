@@ -19,9 +19,14 @@ def printed(program: str, *arguments: str) -> list[dict]:
 
 
 def test_cycles_are_timed_cold_and_after_one_arrival():
-    rows = printed("cycle_time", "--jobs", "60", "--tenants", "10", "--cycles", "2", "--policies", "priority")
-    assert [(row["workload"], row["cycles"]) for row in rows] == [("cold", 2), ("arrival", 2)]
+    few = ("--jobs", "60", "--tenants", "10", "--cycles", "2")
+    rows = printed("cycle_time", *few, "--policies", "priority,balanced", "--rules", "on")
+    assert [(row["policy"], row["workload"], row["cycles"]) for row in rows] == [
+        ("priority", "cold", 2), ("priority", "arrival", 2), ("balanced", "cold", 2), ("balanced", "arrival", 2)
+    ]  # fmt: skip
     assert all(row["quota_rows"] >= 60 and row["p50_ms"] <= row["max_ms"] for row in rows)
+    assert [row["gap"] is None for row in rows] == [True, True, False, False]
+    assert all(row["whole"] == 2 for row in rows)  # so few jobs are weighed in every cycle
 
 
 def test_decisions_start_reclaim_and_refuse_all_that_they_claim():
