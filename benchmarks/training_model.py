@@ -1,7 +1,7 @@
 """How well step times of training are predicted: fit on some measurements, score on others, beside simple baselines.
 
     python benchmarks/training_model.py --measurements F [--protocol in-sample|leave-model-out|leave-device-out|scale]
-                                        [--observations K] [--write FILE] [-o json]
+                                        [--observations K [--draws N]] [--write FILE] [-o json]
     python benchmarks/training_model.py --measurements FIT --score OTHER [-o json]
     python benchmarks/training_model.py --measurements F --protocol memory|speed|ratios|layout-assumed
     python benchmarks/training_model.py --profiles F       # step times of black boxes, as Sia publishes them
@@ -45,7 +45,7 @@ OBSERVATIONS = 3
 DIGITS = 5
 
 
-def run(table: Table, protocol: str, observations: int) -> Iterator[dict[str, Any]]:
+def run(table: Table, protocol: str, observations: int, draws: int) -> Iterator[dict[str, Any]]:
     """Rows of a protocol that fits a part of the table and scores another."""
     every = np.ones(len(table.rows), dtype=bool)
     scored, more = Scored(table), {}
@@ -63,7 +63,7 @@ def run(table: Table, protocol: str, observations: int) -> Iterator[dict[str, An
         for name in sorted(set(table.accelerator)):
             kept = table.accelerator != name
             if observations:
-                after(table, scored, kept, ~kept, observations)
+                after(table, scored, kept, ~kept, observations, draws)
             else:
                 left(table, scored, kept, ~kept)
     return scored.rows(protocol, **more)
@@ -74,7 +74,7 @@ def left(table: Table, scored: Scored, kept: BoolArray, held: BoolArray) -> None
         scored.add(kept, held, predict_steps(table.fit(kept), table.steps.where(held)))
 
 
-def after(table: Table, scored: Scored, kept: BoolArray, out: BoolArray, observations: int) -> None:
+def after(table: Table, scored: Scored, kept: BoolArray, out: BoolArray, observations: int, draws: int) -> None:
     """Rows left out, of one device and software at a time, with so many of them given back."""
     if not kept.any():
         return
@@ -83,7 +83,7 @@ def after(table: Table, scored: Scored, kept: BoolArray, out: BoolArray, observa
         held = out & (table.device == device) & (table.engine == engine)
         if held.sum() <= observations:
             continue
-        for _ in range(DRAWS):
+        for _ in range(draws):
             given = np.zeros_like(kept)
             given[draw.choice(np.flatnonzero(held), observations, replace=False)] = True
             model = table.fit(kept | given, bands=base)
@@ -108,30 +108,32 @@ def whole(rows: Sequence[Measured], source: str) -> tuple[Table, int]:
     return Table([*told, *others], [False] * len(told) + [True] * len(others)), len(told)
 
 
-def assumed(rows: Sequence[Measured], source: str) -> Iterator[dict[str, Any]]:
+def assumed(rows: Sequence[Measured], source: str, draws: int) -> Iterator[dict[str, Any]]:
     table, told = whole(rows, source)
     kept = np.arange(len(table.rows)) < told
     for observations in (0, OBSERVATIONS):
         scored = Scored(table)
         if observations:
-            after(table, scored, kept, ~kept, observations)
+            after(table, scored, kept, ~kept, observations, draws)
         else:
             left(table, scored, kept, ~kept)
         yield from scored.rows("layout-assumed", observations=observations)
 
 
-def results(rows: Sequence[Measured], protocol: str, observations: int, source: str) -> Iterator[dict[str, Any]]:
-    told = [row for row in rows if row.layout is not None]
+def results(
+    rows: Sequence[Measured], protocol: str, given: argparse.Namespace, observations: int
+) -> Iterator[dict[str, Any]]:
+    told, source = [row for row in rows if row.layout is not None], given.measurements.name
     if protocol == "memory":
         yield from memory(told)
     elif protocol == "layout-assumed":
-        yield from assumed(rows, source)
+        yield from assumed(rows, source, given.draws)
     elif protocol in ("speed", "ratios"):
         table, _ = whole(rows, source)
         coefficients = shipped_coefficients(table, table.fit(np.ones(len(table.rows), dtype=bool)), source)
         yield from speed(table, coefficients) if protocol == "speed" else ratios(coefficients)
     else:
-        yield from run(Table(told), protocol, observations)
+        yield from run(Table(told), protocol, observations, given.draws)
 
 
 def write(rows: Sequence[Measured], path: Path, source: str) -> None:
@@ -157,6 +159,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--score", type=Path, help="fit all of --measurements and score this file")
     parser.add_argument("--protocol", choices=PROTOCOLS)
     parser.add_argument("--observations", type=int, default=0)
+    parser.add_argument("--draws", type=int, default=DRAWS, help="times that observations of a device are drawn")
     parser.add_argument("--profiles", type=Path, help="Sia's profile_placements")
     parser.add_argument("--write", type=Path, help="write the coefficients of a fit to all rows")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -178,11 +181,11 @@ def found_by(given: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
         fitted, scored = (Table([row for row in part if row.layout is not None]) for part in (rows, others))
         found.extend(across(fitted, scored))
     elif given.protocol:
-        found.extend(results(rows, given.protocol, given.observations, given.measurements.name))
+        found.extend(results(rows, given.protocol, given, given.observations))
     elif not given.write:
         for protocol in PROTOCOLS:
             for observations in (0, OBSERVATIONS) if protocol == "leave-device-out" else (0,):
-                found.extend(results(rows, protocol, observations, given.measurements.name))
+                found.extend(results(rows, protocol, given, observations))
     if given.write:
         write(rows, given.write, given.measurements.name)
     return found, dict(left_out)
