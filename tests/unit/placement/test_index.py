@@ -92,3 +92,12 @@ def test_a_turn_past_the_last_node_is_an_error():
     index = Room(PACKAGES).index(int(PACKAGES.shelf[0]))
     with pytest.raises(IndexError):
         index.pick(1, 6)
+
+
+def test_an_index_that_a_copy_asked_for_is_built_once_more_and_then_kept_for_every_later_copy(monkeypatch):
+    room, shelf = Room(RACKS), int(RACKS.shelf[0])
+    room.fork().index(shelf)
+    room.fork()
+    monkeypatch.setattr("scheduler.placement.room.ShelfIndex", lambda *_: pytest.fail("it was built anew"))
+    room.take((Grant(0, 0, 0b11, 0, 0),))
+    assert room.fork().index(shelf).total == int(np.bitwise_count(room.free[RACKS.nodes_on(shelf)]).sum())
