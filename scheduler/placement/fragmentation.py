@@ -14,63 +14,57 @@ from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Room
 from scheduler.placement.strategies import GRADES, Scored
-from scheduler.placement.target import Target
+from scheduler.placement.target import Left, Target
 
 __all__ = ["FragmentationDescent", "increases", "stranded"]
 
 CACHED_SHAPES = 1024
 
+Asked = tuple[int, int, NDArray[np.int64]]
+"""Devices, thousandths of each, and CPU in milli-cores, int64[nodes]."""
+
 Increases = tuple[NDArray[np.float64], NDArray[np.int64]]
 _Remembered = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 
 
-def stranded(
-    left: NDArray[np.int64], cpu_milli: NDArray[np.int64], kind: NDArray[np.int64], target: Target
-) -> NDArray[np.float64]:
-    """float64[nodes]: thousandths of devices that an average job of the target could not use.
-
-    `left` int64[nodes, devices] in thousandths, `cpu_milli` int64[nodes], `kind` int64[nodes] numbers of accelerators.
-    """
-    found = np.zeros(len(left), dtype=np.float64)
-    total = left.sum(axis=1)
+def stranded(left: Left, target: Target) -> NDArray[np.float64]:
+    """float64[nodes]: thousandths of devices that an average job of the target could not use."""
+    devices, cpu_milli, kind = left
+    found = np.zeros(len(devices), dtype=np.float64)
+    total = devices.sum(axis=1)
     for shape in range(len(target.weight)):
         count = int(target.count[shape])
-        useful = left >= target.thousandths[shape]
+        useful = devices >= target.thousandths[shape]
         fits = (useful.sum(axis=1) >= count) & (cpu_milli >= target.cpu_milli[shape]) & target.serves[shape, kind]
-        usable = np.where(useful, left, 0).sum(axis=1) if count else 0
+        usable = np.where(useful, devices, 0).sum(axis=1) if count else 0
         found += target.weight[shape] * (total - np.where(fits, usable, 0))
     return found
 
 
-def increases(
-    left: NDArray[np.int64],
-    cpu_milli: NDArray[np.int64],
-    kind: NDArray[np.int64],
-    asked: tuple[int, int, NDArray[np.int64]],
-    target: Target,
-) -> Increases:
+def increases(left: Left, asked: Asked, target: Target) -> Increases:
     """By how much the demand would raise what is stranded on each node, and the device whose share it would take.
 
-    `asked`: devices, thousandths of each, CPU in milli-cores int64[nodes]. Every node can serve it.
+    Every node can serve it.
     """
     count, thousandths, wanted_cpu = asked
-    before = stranded(left, cpu_milli, kind, target)
+    devices, before = left.devices, stranded(left, target)
+    cpu_milli = left.cpu_milli - wanted_cpu
     if count == 1 and thousandths < WHOLE_DEVICE:
-        best = np.full(len(left), np.inf)
-        device = np.zeros(len(left), dtype=np.int64)
-        for place in range(left.shape[1]):
-            able = left[:, place] >= thousandths
-            after = left.copy()
+        best = np.full(len(devices), np.inf)
+        device = np.zeros(len(devices), dtype=np.int64)
+        for place in range(devices.shape[1]):
+            able = devices[:, place] >= thousandths
+            after = devices.copy()
             after[:, place] -= np.where(able, thousandths, 0)
-            rise = np.where(able, stranded(after, cpu_milli - wanted_cpu, kind, target) - before, np.inf)
+            rise = np.where(able, stranded(Left(after, cpu_milli, left.kind), target) - before, np.inf)
             better = rise < best - 1e-9
             device[better] = place
             best = np.where(better, rise, best)
         return best, device
-    whole = left == WHOLE_DEVICE
+    whole = devices == WHOLE_DEVICE
     taken = whole & (np.cumsum(whole, axis=1) <= count)
-    after = np.where(taken, 0, left)
-    return stranded(after, cpu_milli - wanted_cpu, kind, target) - before, np.zeros(len(left), dtype=np.int64)
+    after = np.where(taken, 0, devices)
+    return stranded(Left(after, cpu_milli, left.kind), target) - before, np.zeros(len(devices), dtype=np.int64)
 
 
 def graded(rise: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,8 +112,8 @@ class FragmentationDescent(Scored):
         if len(stale):
             kind = room.fleet.accelerator[stale].astype(np.int64)
             asked = (count, demand.thousandths, self._cpu(room, demand, stale, count))
-            left = room.thousandths_left(stale)
-            rise[stale], device[stale] = self.kernel(left, room.cpu_milli[stale], kind, asked, self.target)
+            left = Left(room.thousandths_left(stale), room.cpu_milli[stale], kind)
+            rise[stale], device[stale] = self.kernel(left, asked, self.target)
             seen[stale] = room.stamp[stale]
         return rise[nodes], device[nodes]
 

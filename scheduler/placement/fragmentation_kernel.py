@@ -5,24 +5,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scheduler.model.units import WHOLE_DEVICE
-from scheduler.placement.target import Target
+from scheduler.placement.target import Left, Target
 
 __all__ = ["increases_compiled"]
 
 
-def increases_compiled(
-    left: NDArray[np.int64],
-    cpu_milli: NDArray[np.int64],
-    kind: NDArray[np.int64],
-    asked: tuple[int, int, NDArray[np.int64]],
-    target: Target,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def increases_compiled(left: Left, asked: tuple[int, int, "Ints"], target: Target) -> tuple["Floats", "Ints"]:
     """As `fragmentation.increases`, to 1e-9."""
-    rise = np.empty(len(left), dtype=np.float64)
-    device = np.zeros(len(left), dtype=np.int64)
+    rise = np.empty(len(left.kind), dtype=np.float64)
+    device = np.zeros(len(left.kind), dtype=np.int64)
     shapes = (target.count, target.thousandths, target.cpu_milli, target.serves, target.weight)
-    left = np.ascontiguousarray(left, dtype=np.int64)
-    _increases(left, cpu_milli, kind, asked[0], asked[1], asked[2], *shapes, WHOLE_DEVICE, rise, device)
+    devices = np.ascontiguousarray(left.devices, dtype=np.int64)
+    _increases(devices, left.cpu_milli, left.kind, *asked, *shapes, WHOLE_DEVICE, rise, device)
     return rise, device
 
 

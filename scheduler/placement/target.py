@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.fleet import Fleet
 
-__all__ = ["Target"]
+__all__ = ["Left", "Target"]
 
 COMMON = 0.95
 """The rarest shapes, one job in twenty, are left out, as in the published experiments (Weng et al., ATC 2023)."""
 
 Shape = tuple[int, int, int, tuple[str, ...]]
+
+
+class Left(NamedTuple):
+    """What is idle on some nodes: `devices` int64[nodes, devices] in thousandths, `cpu_milli` int64[nodes], and `kind`
+    int64[nodes], the numbers of their accelerators."""
+
+    devices: NDArray[np.int64]
+    cpu_milli: NDArray[np.int64]
+    kind: NDArray[np.int64]
 
 
 class Target:

@@ -1,4 +1,5 @@
-"""Whatever happens to a running service, no start exceeds a limit at any level, and the ledger is the sum it says it is.
+"""Whatever happens to a running service, no start exceeds a limit at any level, and the ledger is the sum it claims.
+
 
 Schedules draw submissions, ends, lost nodes, other quotas, tenants that go, restarts from a checkpoint and time that
 passes; every start is then judged by a plain reading of the rules, which knows nothing of ledgers and columns.

@@ -6,27 +6,15 @@ from hypothesis import strategies as st
 
 from scheduler.engine.image import decode, encode
 from scheduler.model.cluster import Cell, Cluster, NodeChange
-from scheduler.model.events import Configured
 from scheduler.model.jobs import Work
 from scheduler.model.lifecycle import AttemptEnd, JobState
-from scheduler.model.rules import (
-    DomesticShare,
-    Eligibility,
-    Licence,
-    Lot,
-    Measure,
-    Mode,
-    Rules,
-    ShareBasis,
-    Use,
-)
+from scheduler.model.rules import DomesticShare, Eligibility, Licence, Lot, Measure, Mode, Rules, ShareBasis, Use
 from scheduler.model.units import US_PER_S
 from scheduler.placement import place
 from scheduler.quota.domestic_share import share_coefficients
-from tests.support.builders import CATALOG, QUICK, job, options, pool, tenants
+from tests.support.builders import QUICK, job, options, pool
 from tests.support.harness import Table
-
-HOUR_US = 3_600 * US_PER_S
+from tests.support.ruled import HOUR_US, ruled
 
 FLEET = Cluster(
     name="mixed",
@@ -116,8 +104,7 @@ POLICIES = st.sampled_from(["priority", "balanced", "fifo-best-type"])
 
 
 def a_table(rules: Rules, policy: str = "priority") -> Table:
-    quick = msgspec.structs.replace(QUICK, name=policy)
-    return Table(Configured(CATALOG, FLEET, tenants(red={}, blue={}), rules, quick))
+    return ruled(FLEET, rules, msgspec.structs.replace(QUICK, name=policy))
 
 
 def do(at: Table, what: str, amount, number: int) -> None:

@@ -8,27 +8,16 @@ from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
 from scheduler.errors import ConflictError, DeniedError
 from scheduler.model.cluster import Cell, Cluster, Pool
-from scheduler.model.events import Actor, Configured
+from scheduler.model.events import Actor
 from scheduler.model.jobs import JobType, Work
 from scheduler.model.lifecycle import AttemptEnd, JobState
-from scheduler.model.policy import Policy
 from scheduler.model.reasons import ReasonCode
-from scheduler.model.rules import (
-    DomesticShare,
-    Eligibility,
-    Licence,
-    Lot,
-    Measure,
-    Mode,
-    Rules,
-    ShareBasis,
-    Use,
-)
+from scheduler.model.rules import DomesticShare, Eligibility, Licence, Lot, Measure, Mode, Rules, ShareBasis, Use
 from scheduler.model.units import US_PER_S
-from tests.support.builders import CATALOG, QUICK, job, options, pool, tenants
+from tests.support.builders import job, options, pool
 from tests.support.harness import Table
-
-HOUR_US = 3_600 * US_PER_S
+from tests.support.ruled import HOUR_US
+from tests.support.ruled import ruled as table
 
 
 def a_fleet(*cells: tuple[str, str, tuple[Pool, ...]]) -> Cluster:
@@ -36,10 +25,6 @@ def a_fleet(*cells: tuple[str, str, tuple[Pool, ...]]) -> Cluster:
         Cell(name="abcdef"[i], site=site, entity=entity, pools=pools) for i, (site, entity, pools) in enumerate(cells)
     )
     return Cluster(name="test", cells=named)
-
-
-def table(fleet: Cluster, rules: Rules, policy: Policy = QUICK) -> Table:
-    return Table(Configured(CATALOG, fleet, tenants(red={}, blue={}), rules, policy))
 
 
 def lot(id_: str = "l", **more: object) -> Lot:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scheduler.model.jobs import PerDevice
 from scheduler.placement import Demand, Fleet, Target
 from scheduler.placement.fragmentation import fastest, graded, increases, stranded
+from scheduler.placement.target import Left
 from tests.support.builders import CATALOG, cluster, pool
 
 FLEET = Fleet(cluster([pool("h200", 2, 4, shareable=True), pool("h20-96", 1, 4, shareable=True)]), CATALOG)
@@ -42,7 +43,7 @@ def by_definition(left: list[int], cpu_milli: int, kind: str, target: list[Deman
 
 def arrays(left, cpu_milli, kinds):
     numbers = [FLEET.accelerator_index[kind] for kind in kinds]
-    return np.array(left, dtype=np.int64), np.array(cpu_milli, dtype=np.int64), np.array(numbers, dtype=np.int64)
+    return Left(*(np.array(values, dtype=np.int64) for values in (left, cpu_milli, numbers)))
 
 
 nodes = st.tuples(rows, st.sampled_from([0, 10_000, 64_000]), st.sampled_from(["h200", "h20-96"]))
@@ -55,7 +56,7 @@ def test_what_is_stranded_is_what_the_definition_says(node, target):
     if len(known.weight) < len({(d.count, d.thousandths if d.count else 0, d.per_device, d.also) for d in target}):
         return  # the rarest are left out
     left, cpu_milli, kind = node
-    found = stranded(*arrays([left], [cpu_milli], [kind]), known)[0]
+    found = stranded(arrays([left], [cpu_milli], [kind]), known)[0]
     assert found == pytest.approx(by_definition(left, cpu_milli, kind, target))
 
 
@@ -63,26 +64,26 @@ def test_what_is_stranded_is_what_the_definition_says(node, target):
 @settings(max_examples=150, deadline=None)
 def test_the_compiled_form_agrees_with_the_plain_one(found, target, data):
     known = Target.of(target, FLEET)
-    left, cpu_milli, kind = arrays(*zip(*found, strict=True))
+    left = arrays(*zip(*found, strict=True))
     if data.draw(st.booleans()):
         count, share = 1, data.draw(st.sampled_from([100, 500, 900]))
-        able = (left >= share).any(axis=1)
+        able = (left.devices >= share).any(axis=1)
     else:
         count, share = data.draw(st.integers(0, 4)), 1000
-        able = (left == 1000).sum(axis=1) >= count
+        able = (left.devices == 1000).sum(axis=1) >= count
     if not able.any():
         return
     asked = (count, share, np.full(int(able.sum()), 500, dtype=np.int64))
-    plain = increases(left[able], cpu_milli[able], kind[able], asked, known)
-    compiled = fastest()(left[able], cpu_milli[able], kind[able], asked, known)
+    left = Left(*(values[able] for values in left))
+    plain, compiled = increases(left, asked, known), fastest()(left, asked, known)
     assert compiled[0] == pytest.approx(plain[0], abs=1e-9)
     assert compiled[1].tolist() == plain[1].tolist()
 
 
 def test_the_share_goes_to_the_device_where_it_strands_least():
     target = Target.of([Demand(role=0, accelerator="h200", count=1)], FLEET)
-    left, cpu_milli, kind = arrays([[1000, 600, 1000, 0]], [64_000], ["h200"])
-    rise, device = increases(left, cpu_milli, kind, (1, 500, np.zeros(1, dtype=np.int64)), target)
+    left = arrays([[1000, 600, 1000, 0]], [64_000], ["h200"])
+    rise, device = increases(left, (1, 500, np.zeros(1, dtype=np.int64)), target)
     assert device.tolist() == [1]
     assert rise.tolist() == [-500.0]  # what was stranded for whole devices already is put to use
 
@@ -113,5 +114,5 @@ def test_a_gang_beyond_one_node_counts_with_all_devices_of_a_node():
 
 
 def test_without_recent_jobs_nothing_is_stranded():
-    left, cpu_milli, kind = arrays([[1000, 0, 0, 0]], [0], ["h200"])
-    assert stranded(left, cpu_milli, kind, Target.of([], FLEET)).tolist() == [0.0]
+    left = arrays([[1000, 0, 0, 0]], [0], ["h200"])
+    assert stranded(left, Target.of([], FLEET)).tolist() == [0.0]
