@@ -36,6 +36,7 @@ def _register() -> None:
         insight,
         jobs,
         planning,
+        profiles,
         quota,
         reserving,
         running,
@@ -45,8 +46,8 @@ def _register() -> None:
         validating,
     )
 
-    modules = (serving, submitting, planning, jobs, insight, running, acts, fleet, quota, reserving, tokens, validating)
-    for module in modules:
+    modules = (serving, submitting, planning, jobs, insight, running, acts, fleet, quota, reserving, profiles, tokens)
+    for module in (*modules, validating):
         module.register(app)
 
 

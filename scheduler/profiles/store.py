@@ -12,6 +12,7 @@ from msgspec import Struct, field, structs
 from scheduler.model.accelerators import Provenance
 from scheduler.model.rates import Cell, CellRate, Stack
 from scheduler.profiles.calibration import (
+    LEAST_SD,
     RUN_NOISE,
     STACK_SHIFT,
     Belief,
@@ -25,6 +26,10 @@ from scheduler.profiles.drift import Drift, Shift
 from scheduler.profiles.table import Rate
 
 __all__ = ["Known", "Observed", "Store", "store_of"]
+
+OF_THE_CELL = 0.7
+"""Of the variance of a prediction's error, what a cell has at every size; the rest changes from one size to the next.
+Published serving and training points: 0.6 to 0.8."""
 
 LAYOUT_SHIFT = 0.2
 """Log units by which a model that is right for one layout may be wrong for another of the same job on the same chip."""
@@ -92,22 +97,33 @@ class Store(Struct, frozen=True):
             return predicted
         return _scaled(combined((_of_prediction(predicted), related)).rate(Provenance.DERIVED), predicted)
 
-    def observe(self, cell: Cell, run: Run, predicted: Rate | None = None, source: str = "") -> Observed:
+    def observe(
+        self,
+        cell: Cell,
+        run: Run,
+        predicted: Rate | None = None,
+        source: str = "",
+        *,
+        provenance: Provenance = Provenance.MEASURED,
+        watch: bool = True,
+    ) -> Observed:
         """What a run showed of a cell. With a prediction for the same size, what is learnt is the factor between.
 
+        `watch` for drift where runs come in the order of time.
         ValueError where the cell is known relative to predictions and none is given.
         """
         entry = self.known.get(cell)
         if entry is None:
-            return Observed(self.with_entries([self._begun(cell, run, predicted, source)]), Shift.NONE)
+            begun = structs.replace(self._begun(cell, run, predicted), provenance=provenance, source=source)
+            return Observed(self.with_entries([begun]), Shift.NONE)
         fresh = _less_prediction(cell, run, predicted, entry.relative)
         off = (fresh.log_rate - entry.belief.mean) / entry.belief.spread
-        drift = entry.drift.after(off) if entry.belief.runs else entry.drift
+        drift = entry.drift.after(off) if entry.belief.runs and watch else entry.drift
         drifted = drift.shift is not Shift.NONE
         learnt = structs.replace(
             entry,
             belief=updated(widened(entry.belief) if drifted else entry.belief, fresh),
-            provenance=Provenance.MEASURED,
+            provenance=provenance,
             source=source or entry.source,
             drift=Drift() if drifted else drift,
             version=entry.version + drifted,
@@ -124,7 +140,7 @@ class Store(Struct, frozen=True):
             known[entry.cell] = entry
         return Store(known, relatives)
 
-    def _begun(self, cell: Cell, run: Run, predicted: Rate | None, source: str) -> Known:
+    def _begun(self, cell: Cell, run: Run, predicted: Rate | None) -> Known:
         """An entry after its first run: what the prediction and relatives say, moved by the run; of a stranger, the run
         itself. Where only the software is new, it is a new version."""
         relative = predicted is not None
@@ -132,7 +148,8 @@ class Store(Struct, frozen=True):
         related = self._related(cell, relative)
         grounds = [_of_prediction(predicted)] if predicted else []
         grounds += [related] if related else []
-        begun = Belief(fresh.log_rate, math.hypot(RUN_NOISE, fresh.sd), runs=1)
+        noise = math.hypot(RUN_NOISE, fresh.sd)
+        begun = Belief(fresh.log_rate, noise, noise, 1)
         if grounds:
             begun = updated(structs.replace(combined(grounds), runs=0), fresh)
         versions = [other.version for other in self._kin(cell) if _same_but_stack(other.cell, cell)]
@@ -140,8 +157,6 @@ class Store(Struct, frozen=True):
             cell=cell,
             belief=begun,
             relative=relative,
-            provenance=Provenance.MEASURED,
-            source=source,
             version=max(versions, default=0) + 1,
         )
 
@@ -178,8 +193,11 @@ def _job_and_chip(cell: Cell) -> Cell:
 
 
 def _of_prediction(predicted: Rate) -> Belief:
-    """How far a prediction may be off, by its own band."""
-    return believed(1.0, predicted.low / predicted.value, predicted.high / predicted.value)
+    """How far a prediction may be off, by its own band: everywhere in the cell, and from one size to the next."""
+    whole = believed(1.0, predicted.low / predicted.value, predicted.high / predicted.value, 0.0).sd
+    return Belief(
+        0.0, max(whole * math.sqrt(OF_THE_CELL), LEAST_SD), max(whole * math.sqrt(1 - OF_THE_CELL), RUN_NOISE)
+    )
 
 
 def _less_prediction(cell: Cell, run: Run, predicted: Rate | None, relative: bool) -> Run:

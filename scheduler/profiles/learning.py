@@ -1,0 +1,92 @@
+"""What measurements teach a store, and how well each would have been foreseen: from a model alone, and from those
+before it in its cell.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct, structs
+
+from scheduler.model.accelerators import Provenance
+from scheduler.model.rates import Cell, Observation
+from scheduler.profiles.calibration import Run
+from scheduler.profiles.store import Store
+from scheduler.profiles.table import Rate
+
+__all__ = ["CellScore", "Learnt", "cell_at_size", "learn"]
+
+
+UNTOLD_SD = 0.2
+"""Log units by which two publications of one configuration differ, in settings that they do not tell."""
+
+
+class CellScore(Struct, frozen=True, kw_only=True):
+    """Of one cell: observations, those of them that a model or the store foresaw, mean absolute errors in per cent and
+    shares of values within the 90 % band. None where nothing was foreseen."""
+
+    cell: Cell
+    n: int
+    foreseen_before: int
+    foreseen_after: int
+    error_before: float | None
+    error_after: float | None
+    covered_before: float | None
+    covered_after: float | None
+
+
+class Learnt(Struct, frozen=True):
+    """The store after all observations, and the score of each cell in order of cells."""
+
+    store: Store
+    scores: tuple[CellScore, ...]
+
+
+def cell_at_size(seen: Observation, *, predicted: bool) -> Cell:
+    """The cell that an observation belongs to: where a model predicts it, whatever its size, for what is learnt is the
+    factor between; else only with observations of the same size, which the family's name then tells."""
+    if predicted:
+        return seen.cell
+    sizes = (("x", seen.count), ("b", seen.batch), ("in", seen.seq_in), ("out", seen.seq_out))
+    told = "-".join(f"{name}{size:g}" for name, size in sizes if size)
+    return structs.replace(seen.cell, family=f"{seen.cell.family}@{told}"[:64])
+
+
+def learn(observations: Sequence[Observation], predicted: Sequence[Rate | None], store: Store) -> Learnt:
+    """Observe one after the other, each foreseen first by its prediction and by the store as it then is.
+
+    An order of sizes is none of time, so drift is not watched for.
+    """
+    found: dict[Cell, list[tuple[float, Rate | None, Rate | None]]] = {}
+    for seen, said in zip(observations, predicted, strict=True):
+        cell = cell_at_size(seen, predicted=said is not None)
+        entry = store.known.get(cell)
+        after = store.rate(cell, said) if said is not None or entry is None or not entry.relative else None
+        found.setdefault(cell, []).append((seen.value, said, after))
+        run = Run(math.log(seen.value), 0.0 if seen.provenance is Provenance.MEASURED else UNTOLD_SD)
+        observed = store.observe(cell, run, said, seen.source, provenance=seen.provenance, watch=False)
+        store = observed.store
+    return Learnt(store, tuple(_score(cell, found[cell]) for cell in sorted(found)))
+
+
+def _score(cell: Cell, rows: Sequence[tuple[float, Rate | None, Rate | None]]) -> CellScore:
+    before = [(value, said) for value, said, _ in rows if said is not None]
+    after = [(value, known) for value, _, known in rows if known is not None]
+    return CellScore(
+        cell=cell,
+        n=len(rows),
+        foreseen_before=len(before),
+        foreseen_after=len(after),
+        error_before=_error(before),
+        error_after=_error(after),
+        covered_before=_covered(before),
+        covered_after=_covered(after),
+    )
+
+
+def _error(pairs: Sequence[tuple[float, Rate]]) -> float | None:
+    return float(100 * np.mean([abs(rate.value / value - 1) for value, rate in pairs])) if pairs else None
+
+
+def _covered(pairs: Sequence[tuple[float, Rate]]) -> float | None:
+    return float(np.mean([rate.low <= value <= rate.high for value, rate in pairs])) if pairs else None

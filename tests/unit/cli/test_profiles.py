@@ -1,0 +1,147 @@
+"""The verbs on profiles: learn from measurements, write what is known, list and show it, predict with it."""
+
+import json
+
+import pytest
+import yaml
+
+from scheduler.cli.main import run
+from scheduler.config import load_catalog, load_profiles
+
+HEAD = "family,accelerator,devices,layout,precision,batch,seq_in,seq_out,{metric},framework,runtime"
+SERVED = [f"llama-3.1-8b,h200,1,,fp8,{batch},1024,512,{value},vllm 0.12.0,cuda 12.8" for batch, value in
+          ((1, 4.0), (4, 4.3), (16, 5.2), (32, 6.6), (64, 9.0))]  # fmt: skip
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DUALTRACK_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "serving.csv").write_text("\n".join([HEAD.format(metric="tpot_ms"), *SERVED]) + "\n")
+    rows = [f"my-net,ascend-910c,8,,bf16,256,,,{value},mindspeed 2,cann 8.2" for value in (2.0, 2.1, 1.9, 2.0)]
+    (tmp_path / "steps.csv").write_text("\n".join([HEAD.format(metric="steps_per_s"), *rows]) + "\n")
+
+    def call(*words, code=0):
+        assert run(["profiles", *words]) == code, capsys.readouterr().err
+        found = capsys.readouterr()
+        return found.out if code == 0 else found.err
+
+    return call
+
+
+def test_measurements_of_a_known_model_correct_its_prediction(command, tmp_path):
+    (before,) = [r for r in json.loads(command(*PREDICT, "-o", "json")) if r["metric"] == "tpot_ms"]
+    (score,) = json.loads(command("calibrate", "serving.csv", "--write", "home/profiles.yaml", "-o", "json"))
+    assert (score["n"], score["framework"]) == (5, "vllm 0.12.0")
+    assert score["error_after_percent"] <= score["error_before_percent"] + 1
+    (after,) = [r for r in json.loads(command(*PREDICT, "-o", "json")) if r["metric"] == "tpot_ms"]
+    assert (before["corrected"], after["corrected"], after["from"]) == (False, True, "measured")
+    assert after["high"] / after["low"] < before["high"] / before["low"]
+    assert abs(after["value"] / 5.2 - 1) <= abs(before["value"] / 5.2 - 1) + 0.02
+
+
+PREDICT = (
+    "predict", "--model", "llama-3.1-8b", "--accelerator", "h200", "--count", "1", "--type", "inference", "--precision",
+    "fp8", "--batch", "16", "--seq-in", "1024", "--seq-out", "512", "--framework", "vllm 0.12.0", "--runtime",
+    "cuda 12.8",
+)  # fmt: skip
+
+
+def test_jobs_that_no_model_knows_are_known_by_their_runs(command):
+    command("calibrate", "steps.csv", "--write", "k.csv")
+    (row,) = json.loads(command("list", "-f", "k.csv", "-o", "json"))
+    assert row["value"] == pytest.approx(2.0, rel=0.03) and row["runs"] == 4
+    assert row["stack"]["runtime"] == "cann 8.2" and row["from"] == "measured"
+    assert row["low"] < 1.95 and row["high"] > 2.05
+
+
+def test_what_was_written_is_read_as_yaml_and_as_a_table_alike(command, tmp_path):
+    command("calibrate", "steps.csv", "serving.csv", "--write", "k.csv")
+    command("calibrate", "steps.csv", "serving.csv", "--write", "k.yaml")
+    catalog = load_catalog()
+    assert load_profiles(tmp_path / "k.csv", catalog) == load_profiles(tmp_path / "k.yaml", catalog)
+
+
+def test_learning_goes_on_from_what_is_known(command):
+    command("calibrate", "steps.csv", "--write", "home/profiles.yaml")
+    command("calibrate", "steps.csv", "--write", "home/profiles.yaml")
+    (row,) = json.loads(command("list", "-o", "json"))
+    assert row["runs"] == 8
+
+
+def test_a_cell_is_shown_by_any_part_of_its_name_that_only_it_has(command):
+    command("calibrate", "steps.csv", "serving.csv", "--write", "home/profiles.yaml")
+    text = command("show", "my-net")
+    assert "Band (90 %):" in text and "cann 8.2" in text and "mindspeed 2" in text
+    names = command("list", "-o", "name").split()
+    assert yaml.safe_load(command("show", names[0], "-o", "yaml"))["name"] == names[0]
+    assert "write more of its name" in command("show", "s", code=2)
+    assert "no cell is called" in command("show", "nothing", code=1)
+
+
+def test_the_table_of_cells_has_their_bands_and_wide_their_stack(command):
+    command("calibrate", "steps.csv", "--write", "home/profiles.yaml")
+    assert "cann 8.2" not in command("list") and "BAND (90 %)" in command("list")
+    assert "cann 8.2" in command("list", "-o", "wide")
+    assert command("list", "no-such").strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(("accelerator", "beyond"), [("h100", False), ("h20-96", True), ("ascend-910c", True)])
+def test_a_prediction_beyond_the_measurements_says_so(command, accelerator, beyond):
+    words = ("predict", "--model", "llama-3.1-8b", "--accelerator", accelerator, "--count", "8")
+    (row,) = json.loads(command(*words, "-o", "json"))
+    assert row["extrapolates"] is beyond
+    assert (accelerator in " ".join(row["beyond"])) is beyond
+    assert ("no training was measured" in command(*words)) is beyond
+    assert row["low"] < row["value"] < row["high"]
+
+
+def test_a_model_given_by_its_size_alone_extrapolates(command):
+    (row,) = json.loads(command("predict", "--params", "13e9", "--accelerator", "h100", "-o", "json"))
+    assert "usual proportions" in row["beyond"][0]
+
+
+def test_serving_is_predicted_in_the_split_that_is_asked_for_or_the_fastest(command):
+    words = ("predict", "--model", "llama-3.1-70b", "--accelerator", "h200", "--count", "8", "--type", "inference")
+    chosen = json.loads(command(*words, "-o", "json"))
+    given = json.loads(command(*words, "--layout", "tp=8", "-o", "json"))
+    assert [row["metric"] for row in chosen] == ["tokens_per_s", "tpot_ms", "ttft_ms"]
+    assert {row["layout"] for row in given} == {"tp=8"}
+    assert chosen[0]["value"] >= given[0]["value"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--model", "llama-3.1-8b", "--accelerator", "h2000"), "did you mean `h200`"),
+        (("--model", "lama-3.1-8b", "--accelerator", "h200"), "did you mean `llama-3.1-8b`"),
+        (("--model", "llama-3.1-8b", "--accelerator", "h200", "--layout", "tp=3"), "does not divide 8 devices"),
+        (("--model", "llama-3.1-8b", "--accelerator", "h200", "--layout", "tensor=8"), "write such as tp=8,pp=2"),
+        (("--model", "llama-3.1-8b", "--accelerator", "h200", "--precision", "fp9"), "`fp9` is not predicted"),
+        (("--model", "llama-3.1-8b", "--accelerator", "h200", "--type", "tuning"), "write training or inference"),
+        (("--accelerator", "h200"), "give either --model or --params"),
+        (("--params", "13", "--accelerator", "h200"), "13 parameters are none of a model"),
+        (("--model", "llama-3.1-405b", "--accelerator", "h200", "--count", "1"), "no layout of 1 h200 holds"),
+        (("--model", "llama-3.1-405b", "--accelerator", "h200", "--count", "1", "--type", "inference"), "do not hold"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_with_what_to_do(command, words, complaint):
+    assert complaint in command("predict", *words, code=2)
+
+
+def test_measurements_that_cannot_be_true_are_refused_with_their_line(command, tmp_path):
+    (tmp_path / "bad.csv").write_text(HEAD.format(metric="tpot_ms") + "\n" + SERVED[0].replace("4.0", "0.004") + "\n")
+    assert "bad.csv:2: tpot_ms: " in command("calibrate", "bad.csv", code=2)
+
+
+def test_what_is_known_is_written_as_yaml_or_csv_only(command):
+    assert "end the name in .yaml or .csv" in command("calibrate", "steps.csv", "--write", "k.txt", code=2)
+    assert "cannot be written" in command("calibrate", "steps.csv", "--write", "no/k.yaml", code=2)
+
+
+def test_rows_left_out_are_counted_by_reason_on_standard_error(command, tmp_path, capsys):
+    head = "gpu_type,job_type,scale_factor,colocated_job_type,colocated_scale_factor,steps_per_s,colocated_steps_per_s"
+    (tmp_path / "g.csv").write_text(f"{head}\nv100,A,1,,,2.0,\nv100,A,1,B,1,2.0,1.0\n")
+    assert run(["profiles", "calibrate", "g.csv"]) == 0
+    assert "1 row left out: shares its device" in capsys.readouterr().err
