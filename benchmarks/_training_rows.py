@@ -189,7 +189,7 @@ def _layout(row: Mapping[str, str], transformer: Transformer) -> Layout | None:
         expert=_stated(r"\bEP=?(\d+)", source) if transformer.experts else 1,
         zero=zero,
         recompute=recompute,
-        micro_batch=_stated(r"\bmicro=(\d+)", source),
+        micro_batch=_stated(r"\b(?:micro|MBS)=?(\d+)", source),
         virtual_stages=_stated(r"\bVP=?(\d+)", source),
     )
 

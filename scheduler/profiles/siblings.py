@@ -26,6 +26,9 @@ FREEDOM = 4.0
 CERTAIN = 1e-4
 """Standard deviation of what is not doubted."""
 
+ENOUGH_GROUPS = 6
+"""Groups from which on it is known how much they differ; of fewer, another differs at least as was believed."""
+
 DOUBT = 2.0
 REFINEMENTS = 4
 ROUNDS = 80
@@ -106,7 +109,8 @@ def fit_siblings(
         groups=[int(column.max(initial=-1)) + 1 for column in groups.T],
         shifting=[int(column.max(initial=-1)) + 1 for column in shifting.T],
     )
-    own_sds = np.array([b.group_sds for b in beliefs], dtype=np.float64).T
+    believed = np.array([b.group_sds for b in beliefs], dtype=np.float64).T
+    own_sds = believed.copy()
     start, spread = _beliefs(beliefs, shape, own_sds, shift_sds)
     posterior = _Posterior(
         terms=terms,
@@ -126,13 +130,14 @@ def fit_siblings(
                 factor = _evidence(found[part], np.diag(covariance)[part], spread[part])
                 own_sds[n], spread[part] = own_sds[n] * factor, spread[part] * factor
         found, covariance = _climbed(posterior, found)
+    few = np.array(shape.groups)[:, None] < ENOUGH_GROUPS
     return Siblings(
         levels=found[: shape.count],
         slopes=found[shape.count : shape.before_own].reshape(-1, shape.count),
         own=tuple(found[part].reshape(-1, shape.count) for part in shape.own),
         shifts=tuple(found[part] for part in shape.shifts),
         covariance=covariance,
-        own_sds=own_sds,
+        own_sds=np.where(few, np.maximum(own_sds, believed), own_sds),
         shift_sds=tuple(shift_sds),
     )
 

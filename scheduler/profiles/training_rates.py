@@ -47,11 +47,13 @@ class DeviceFit(Struct, frozen=True, kw_only=True):
 
 class PooledFit(Struct, frozen=True, kw_only=True):
     """What all devices show. Coefficients are exp(level + peak_slope * log(peak / usual peak) + width_slope * log(width
-    / usual width)). Log scales: `device_sd` and `software_sd` by term, how much devices and software differ;
-    `engine_sd`, versions of software; `vendor_sd`; `reach` as of a device, and `mixture_reach` the same of mixtures."""
+    / usual width)); `peak_slope_sd`: how uncertain those slopes are. Log scales: `device_sd` and `software_sd` by term,
+    how much devices and software differ; `engine_sd`, versions of software; `vendor_sd`; `reach` as of a device, and
+    `mixture_reach` the same of mixtures."""
 
     levels: tuple[float, ...]
     peak_slopes: tuple[float, ...]
+    peak_slope_sd: tuple[float, ...]
     width_slopes: tuple[float, ...]
     device_sd: tuple[float, ...]
     software_sd: tuple[float, ...]
@@ -97,6 +99,7 @@ def coefficients_of(
     pooled = PooledFit(
         levels=tuple(fit.levels.tolist()),
         peak_slopes=tuple(fit.slopes[0].tolist()),
+        peak_slope_sd=tuple(np.sqrt(np.diag(fit.covariance)[len(TERMS) : 2 * len(TERMS)]).tolist()),
         width_slopes=tuple(fit.slopes[1].tolist()),
         device_sd=tuple(fit.own_sds[0].tolist()),
         software_sd=tuple(fit.own_sds[1].tolist()),
@@ -157,7 +160,8 @@ def log_reach(
     if engine not in coefficients.engines:
         variance += pooled.engine_sd**2
     if known is None:
-        variance += shares**2 @ np.square(pooled.device_sd)
+        beyond_usual = math.log(float(chips_of(accelerator).flops) / USUAL_PEAK)
+        variance += shares**2 @ (np.square(pooled.device_sd) + np.square(pooled.peak_slope_sd) * beyond_usual**2)
         if accelerator.vendor not in coefficients.vendors:
             variance += pooled.vendor_sd**2
     beyond = np.where(shares[:, EXPERTS] > 0, pooled.mixture_reach, known.reach if known else pooled.reach)

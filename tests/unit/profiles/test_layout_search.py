@@ -20,6 +20,7 @@ from tests.unit.profiles.test_training_terms import CHIP, GPT, MIXTURE
 POOLED = PooledFit(
     levels=tuple(math.log(b.level) for b in BELIEFS),
     peak_slopes=(0.0,) * len(TERMS),
+    peak_slope_sd=(0.2,) * len(TERMS),
     width_slopes=(-0.1,) * 3 + (0.0,) * (len(TERMS) - 3),
     device_sd=(0.1,) * len(TERMS),
     software_sd=(0.2,) * len(TERMS),
@@ -161,6 +162,11 @@ def test_a_measured_device_has_its_own_coefficients_and_a_narrower_band():
     assert rate(measured, engine="trainer 3").value == pytest.approx(rate(measured).value * math.exp(0.05))
     assert software.value == pytest.approx(rate(measured).value * math.exp(-0.1))
     assert software.high / software.low == pytest.approx(math.exp(2 * 0.08))
+
+
+def test_a_chip_far_from_all_that_was_measured_has_a_wider_band():
+    weak = structs.replace(CHIP, bf16_tflops=Figure(60, 60, 60), fp8_tflops=None)
+    assert rate(chip=weak).high / rate(chip=weak).low > 1.1 * rate().high / rate().low
 
 
 def test_a_vendor_without_measurements_has_a_wider_band():

@@ -59,11 +59,15 @@ def test_a_device_never_seen_follows_the_slope_and_gets_a_wide_band():
     assert scale.min() > 3 * known.max()
 
 
-def test_devices_that_hardly_differ_promise_that_another_will_not_either():
+def test_many_devices_that_hardly_differ_promise_that_another_will_not_either():
     alike = fitted(*drawn([[0.0, 0.0]] * 6, slope=0.0))
     apart = fitted(*drawn(np.random.default_rng(1).normal(0, 0.6, (6, 2)), slope=0.0))
     assert (alike.own_sds < 0.2).all()
     assert (apart.own_sds > 0.35).all()
+
+
+def test_few_devices_promise_nothing_better_than_was_believed():
+    assert (fitted(*drawn([[0.0, 0.0]] * 3, slope=0.0)).own_sds >= 0.3).all()
 
 
 def test_software_is_told_apart_from_devices():
