@@ -315,7 +315,8 @@ def _transformer(
     models: tuple[Transformer, ...], name: str, params_b: float | None, active_b: float | None
 ) -> Transformer | None:
     """By name, else completed from the billions of parameters that the row or the name tells (`30B-A3B`)."""
-    known = find_transformer(models, name) or find_transformer(models, name.partition(" (")[0])
+    bare = re.sub(r"-v\d+(\.\d+)*$", "", name.partition(" (")[0])
+    known = find_transformer(models, name) or find_transformer(models, bare)
     if known is not None:
         return known
     plain = name.rsplit("/", 1)[-1]

@@ -26,7 +26,7 @@ from scheduler.profiles.serving import (
     running,
 )
 
-__all__ = ["QUEUE_TERMS", "ServingCoefficients", "fit_serving", "tpot_s", "ttft_s"]
+__all__ = ["QUEUE_TERMS", "ServingCoefficients", "busy_s", "fit_serving", "tpot_s", "ttft_s"]
 
 FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
@@ -37,6 +37,23 @@ again, by the share of the time that it takes; and whole requests that end befor
 
 ANY = "any"
 """Engine of which nothing was measured: the coefficients of all together."""
+
+BELIEVED_DECODE = {
+    "expert_layers": 1e-5, "weights": 0.8, "cache": 1.2, "all_reduces": 3e-6, "all_reduce_steps": 3e-6,
+    "messages": 2.0, "prompt_products": 1.2, "prompt_attention": 3.0, "prompt_messages": 2.0, "prompt_layers": 1e-4,
+    "data_parallel_layers": 1e-5, "hidden_weights": 2.0, "attention": 2.0, "expert_parallel_layers": 1e-5,
+    "layers_by_root_of_batch": 8e-6, "hidden_experts": 2.0,
+}  # fmt: skip
+BELIEVED_PREFILL = {
+    "layers": 5e-4, "expert_layers": 3e-4, "latent_layers": 1e-3, "products": 2.0, "expert_products": 2.0,
+    "attention": 2.0, "tokens": 5e-6, "token_layers": 1e-7,
+}  # fmt: skip
+"""What is believed before anything is measured, in round figures: reading and arithmetic at half to most of the data
+sheet's rate, microseconds for a collective's step, half a millisecond for a prompt's eager launches per layer. Where
+measurements cannot tell two terms apart (all models of a file are mixtures, or of one size) these do."""
+
+BELIEVED_PULL_DECODE, BELIEVED_PULL_PREFILL = 0.5, 2.0
+"""How many measurements that is worth; chosen among 0, 0.1, 0.5 and 2 by leaving out models."""
 
 PULL = 10.0
 """How many measurements the coefficients of all engines are worth for each engine's own; chosen among 1, 3, 10, 30, 100
@@ -62,6 +79,9 @@ QUEUE_PULL = (1e6, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 PRODUCTS = np.array([name in ("products", "expert_products", "attention") for name in PREFILL_TERMS])
 LAUNCHES = np.array([name.endswith("layers") and name != "token_layers" for name in PREFILL_TERMS])
+PASS_TOKENS = 8192.0
+"""Prompt tokens of one pass; vLLM's and TensorRT-LLM's usual `max_num_batched_tokens`."""
+
 BUSIEST = 5.0
 """Arithmetic of prompts over time at hand, where the load is more than can be."""
 
@@ -111,6 +131,16 @@ def ttft_s(
     return np.asarray(np.maximum(alone, prefill_floor_s(served, demand)))
 
 
+def busy_s(
+    served: Served, demand: Demand, engines: str | Sequence[str], coefficients: ServingCoefficients
+) -> FloatArray:
+    """Seconds (n,) that a prompt keeps a replica from others: engines take prompts together up to `PASS_TOKENS`, which
+    share the launches."""
+    parts = prefill_terms(served, demand) * _costs(coefficients.prefill, engines, PREFILL_TERMS)
+    shared = np.minimum(np.asarray(demand.prompt, dtype=np.float64) / PASS_TOKENS, 1.0)[..., None]
+    return np.asarray(np.where(LAUNCHES, parts * shared, parts).sum(axis=-1))
+
+
 def fit_serving(
     served: Served, demand: Demand, engines: Sequence[str], *, tpot: FloatArray, ttft: FloatArray
 ) -> ServingCoefficients:
@@ -122,13 +152,14 @@ def fit_serving(
     named = np.asarray(engines, dtype=object)
     if not (np.isfinite(tpot).any() and np.isfinite(ttft).any()):
         raise ValueError("fit_serving needs times per output token and to the first token")
-    decode = _by_engine(DECODE_TERMS, decode_terms(served, demand), tpot, named)
+    decode = _by_engine(BELIEVED_DECODE, BELIEVED_PULL_DECODE, decode_terms(served, demand), tpot, named)
     total = np.asarray(demand.batch * np.asarray(served.data))
     measured = np.isfinite(ttft)
     quiet = measured & (total <= max(QUIET_BATCH, float(total[measured].min())))
-    prefill = _by_engine(PREFILL_TERMS, prefill_terms(served, demand), np.where(quiet, ttft, np.nan), named)
-    first = ServingCoefficients(decode=decode, prefill=prefill, queue={ANY: _named(QUEUE_TERMS, QUEUE_PRIOR)})
-    waits = _queue_terms(served, demand, engines, first)
+    first = np.where(quiet, ttft, np.nan)
+    prefill = _by_engine(BELIEVED_PREFILL, BELIEVED_PULL_PREFILL, prefill_terms(served, demand), first, named)
+    quietly = ServingCoefficients(decode=decode, prefill=prefill, queue={ANY: _named(QUEUE_TERMS, QUEUE_PRIOR)})
+    waits = _queue_terms(served, demand, engines, quietly)
     return ServingCoefficients(decode=decode, prefill=prefill, queue=_queue(waits, ttft, named))
 
 
@@ -149,11 +180,12 @@ def robust_fit(
 
 
 def _by_engine(
-    names: Names, terms: FloatArray, times: FloatArray, engines: NDArray[np.object_]
+    believed: Mapping[str, float], belief: float, terms: FloatArray, times: FloatArray, engines: NDArray[np.object_]
 ) -> dict[str, dict[str, float]]:
+    names = tuple(believed)
     known = np.isfinite(times)
     terms, times, engines = terms[known], times[known], engines[known]
-    pooled = robust_fit(terms, times)
+    pooled = robust_fit(terms, times, np.array(list(believed.values())), belief)
     found = {ANY: _named(names, pooled)}
     for engine in sorted(set(engines)):
         own = engines == engine

@@ -2,7 +2,7 @@
 replicas a load needs.
 
 A replica holds as many requests as arrive in the time that one takes (Little, 1961), which settles its batch, its time
-per token, and with it the largest rate: batches are tried up to what the cache holds. Prompts are served one by one
+per token, and with it the largest rate: batches are tried up to what the cache holds. Prompts wait in a queue
 (`queueing`); the percentile of the time per token is that of a batch that has grown by chance (Poisson).
 """
 
@@ -19,7 +19,7 @@ from scheduler.model.jobs import Load, Objectives
 from scheduler.model.transformers import Transformer
 from scheduler.profiles.queueing import highest_rate
 from scheduler.profiles.serving import Demand, Served, Split, largest_batch, served
-from scheduler.profiles.serving_fit import tpot_s, ttft_s
+from scheduler.profiles.serving_fit import busy_s, tpot_s, ttft_s
 from scheduler.profiles.serving_model import Phase, ServingModel
 from scheduler.profiles.serving_spread import band
 from scheduler.profiles.storage import storage_of
@@ -146,17 +146,19 @@ def _written_rate(pool: Pool, objectives: Objectives, load: Load, model: Serving
 
 
 def _filled_rate(pool: Pool, objectives: Objectives, load: Load, model: ServingModel, transfer_s: float) -> FloatArray:
-    """Prompts a second (3,) that a pool fills, each group of its replicas one at a time, from one queue."""
+    """Prompts a second (3,) that a pool fills from one queue; groups of a replica take theirs apart."""
     s, length = pool.replica, _lengths(load)
     if float(np.asarray(largest_batch(s, length))) < 1:
         return np.zeros(3)
     groups = int(np.asarray(s.data)) * pool.replicas
-    alone = ttft_s(s, length, pool.engine, model.coefficients) * _reach(model, Phase.TTFT, s)
-    most = groups / alone * FULLEST
+    factors = _reach(model, Phase.TTFT, s)
+    alone = ttft_s(s, length, pool.engine, model.coefficients) * factors
+    busy = np.minimum(busy_s(s, length, pool.engine, model.coefficients) * factors, alone)
+    most = groups / busy * FULLEST
     if objectives.ttft_ms_p99 is None:
         return np.asarray(most)
     patience = objectives.ttft_ms_p99 / 1000 - alone - transfer_s
-    return np.minimum(most, highest_rate(patience, SHARE, alone, groups, service_cv2=PROMPT_CV2))
+    return np.minimum(most, highest_rate(patience, SHARE, busy, groups, service_cv2=PROMPT_CV2))
 
 
 def _lengths(load: Load) -> Demand:

@@ -9,8 +9,11 @@ from msgspec import structs
 
 from scheduler.profiles.serving import DECODE_TERMS, PREFILL_TERMS, decode_floor_s, decode_terms, prefill_terms
 from scheduler.profiles.serving_fit import (
+    BELIEVED_DECODE,
+    BELIEVED_PREFILL,
     QUEUE_TERMS,
     ServingCoefficients,
+    busy_s,
     fit_serving,
     robust_fit,
     tpot_s,
@@ -18,8 +21,9 @@ from scheduler.profiles.serving_fit import (
 )
 from tests.unit.profiles.serving_cases import demand, fleet, replica
 
-DECODE = {"weights": 0.8, "cache": 1.3, "prompt_products": 1.5, "hidden_weights": 2.5, "layers_by_root_of_batch": 8e-6}
-PREFILL = {"layers": 5e-4, "products": 1.8, "tokens": 2e-6, "expert_products": 2.0}
+FACTORS = itertools.cycle((0.7, 1.5, 1.0))
+DECODE = {name: value * factor for (name, value), factor in zip(BELIEVED_DECODE.items(), FACTORS, strict=False)}
+PREFILL = {name: value * factor for (name, value), factor in zip(BELIEVED_PREFILL.items(), FACTORS, strict=False)}
 
 
 def costs(names, **known):
@@ -28,11 +32,11 @@ def costs(names, **known):
 
 def truth(decode=None, prefill=None, **engines):
     queue = costs(QUEUE_TERMS, prompt=1.0, products_of_others=0.05, overflow=1.0)
-    plain = costs(DECODE_TERMS, **(decode or DECODE))
+    plain = costs(DECODE_TERMS, **(DECODE if decode is None else decode))
     slower = {name: costs(DECODE_TERMS, **{**DECODE, **more}) for name, more in engines.items()}
     return ServingCoefficients(
         decode={"any": plain, **slower},
-        prefill={"any": costs(PREFILL_TERMS, **(prefill or PREFILL))},
+        prefill={"any": costs(PREFILL_TERMS, **(PREFILL if prefill is None else prefill))},
         queue={"any": queue},
     )
 
@@ -76,8 +80,7 @@ def errors(rows, found):
 
 def test_times_without_noise_are_found_again():
     step, first, queued = errors(measured(truth()), fitted(measured(truth())))
-    assert step.max() < 1e-2
-    assert step.mean() < 1e-3
+    assert step.mean() < 0.03  # beliefs pull a little
     assert np.median(first) < 0.1
     assert np.median(queued) < 0.15
 
@@ -96,7 +99,7 @@ def test_models_that_were_left_out_are_predicted_from_the_others():
 
 
 def test_an_engine_that_launches_slower_gets_costs_of_its_own():
-    rows = measured(truth(slow={"layers_by_root_of_batch": 1.6e-5}), engines=("slow", "vllm"), noise=0.02)
+    rows = measured(truth(slow={"layers_by_root_of_batch": 2e-5}), engines=("slow", "vllm"), noise=0.02)
     found = fitted(rows)
     assert found.engines == ("slow", "vllm")
     same = structs.replace(found, decode={"any": found.decode["any"]})
@@ -130,7 +133,9 @@ def test_runs_that_went_wrong_are_outvoted():
 def test_measurements_of_one_kind_only_need_not_tell_the_other():
     columns, asked, named, tpot, ttft = measured(truth())
     tpot[::2], ttft[1::2] = np.nan, np.nan
-    assert np.nanmax(errors((columns, asked, named, tpot, ttft), fitted((columns, asked, named, tpot, ttft)))[0]) < 1e-2
+    assert (
+        np.nanmean(errors((columns, asked, named, tpot, ttft), fitted((columns, asked, named, tpot, ttft)))[0]) < 0.03
+    )
 
 
 def test_a_fit_without_any_time_is_refused():
@@ -139,10 +144,10 @@ def test_a_fit_without_any_time_is_refused():
         fit_serving(columns, asked, named, tpot=np.full_like(tpot, np.nan), ttft=ttft)
 
 
-def test_costs_are_never_negative_and_what_was_never_measured_costs_nothing():
+def test_costs_are_never_negative_and_what_was_never_measured_costs_what_is_believed():
     found = fitted(measured(truth(), noise=0.1))
     assert min(min(part.values()) for part in found.decode.values()) >= 0
-    assert found.prefill["any"]["latent_layers"] == 0  # no model with a compressed cache was measured
+    assert found.prefill["any"]["latent_layers"] == BELIEVED_PREFILL["latent_layers"]  # no such model was measured
 
 
 def test_no_prediction_is_faster_than_the_roofline():
@@ -164,6 +169,14 @@ def test_waiting_for_others_grows_with_their_number_and_without_room_it_explodes
     alone = float(ttft_s(replica(), demand(), "vllm", known)[0])
     assert alone <= few < many < far
     assert far > 10 * many
+
+
+def test_short_prompts_share_the_launches_of_a_pass_and_long_ones_have_it_to_themselves():
+    known = truth(prefill={"layers": 1e-3, "products": 1.0})
+    for prompt, share in ((819.2, 0.1), (8192.0, 1.0), (32768.0, 1.0)):
+        one, asked = replica(), demand(prompt=prompt)
+        products = prefill_terms(one, asked)[0][PREFILL_TERMS.index("products")]
+        assert busy_s(one, asked, "vllm", known)[0] == pytest.approx(products + 0.032 * share)
 
 
 def test_coefficients_survive_a_file_and_foreign_ones_are_refused():
