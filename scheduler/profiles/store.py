@@ -1,7 +1,8 @@
 """All that is known of rates, cell by cell. A store is a value: an observation makes a new one.
 
-A cell that was never seen is judged by its relatives: the same job and chip under other software, then in another
-layout, each less certain by what such changes were seen to do; then by the prediction it is asked against.
+A cell that was never seen is judged by the prediction it is asked against and by its nearest relatives: the same job
+and chip under another version, under other software, in another layout, then on other chips; each less certain by what
+such changes were seen to do.
 """
 
 import math
@@ -30,6 +31,12 @@ __all__ = ["Known", "Observed", "Store", "store_of"]
 OF_THE_CELL = 0.7
 """Of the variance of a prediction's error, what a cell has at every size; the rest changes from one size to the next.
 Published serving and training points: 0.6 to 0.8."""
+
+VERSION_SHIFT = 0.2
+"""Log units that a rate may move with the version of one framework (published serving points: 0.08 to 0.19)."""
+
+CHIP_SHIFT = 0.2
+"""Log units by which what a model gets wrong of a job on one chip may be another on the next."""
 
 LAYOUT_SHIFT = 0.2
 """Log units by which a model that is right for one layout may be wrong for another of the same job on the same chip."""
@@ -87,6 +94,8 @@ class Store(Struct, frozen=True):
 
         Entries relative to predictions need one. None where neither an entry nor a prediction tells anything.
         """
+        if predicted is not None and predicted.low <= 0:
+            return predicted  # what cannot be has no factor
         entry = self.known.get(cell)
         if entry is not None and (predicted is not None or not entry.relative):
             return _scaled(entry.belief.rate(entry.provenance), predicted if entry.relative else None)
@@ -109,9 +118,10 @@ class Store(Struct, frozen=True):
     ) -> Observed:
         """What a run showed of a cell. With a prediction for the same size, what is learnt is the factor between.
 
-        `watch` for drift where runs come in the order of time.
+        `watch` for drift where runs come in the order of time. A prediction of 0 tells nothing and is left out.
         ValueError where the cell is known relative to predictions and none is given.
         """
+        predicted = predicted if predicted is not None and predicted.low > 0 else None
         entry = self.known.get(cell)
         if entry is None:
             begun = structs.replace(self._begun(cell, run, predicted), provenance=provenance, source=source)
@@ -135,7 +145,7 @@ class Store(Struct, frozen=True):
         known, relatives = dict(self.known), dict(self.relatives)
         for entry in entries:
             if entry.cell not in known:
-                job = _job_and_chip(entry.cell)
+                job = _job(entry.cell)
                 relatives[job] = (*relatives.get(job, ()), entry.cell)
             known[entry.cell] = entry
         return Store(known, relatives)
@@ -161,15 +171,19 @@ class Store(Struct, frozen=True):
         )
 
     def _kin(self, cell: Cell) -> list[Known]:
-        return [self.known[other] for other in self.relatives.get(_job_and_chip(cell), ()) if other != cell]
+        return [self.known[other] for other in self.relatives.get(_job(cell), ()) if other != cell]
 
     def _related(self, cell: Cell, relative: bool) -> Belief | None:
+        """What the nearest relatives say, less certain by what such a change does: by far the nearest kind of them."""
         others = [entry for entry in self._kin(cell) if entry.relative == relative]
-        software = [widened(e.belief, STACK_SHIFT) for e in others if _same_but_stack(e.cell, cell)]
-        if software or not relative:
-            return combined(software) if software else None
-        layouts = [widened(e.belief, LAYOUT_SHIFT) for e in others if _same_but_layout(e.cell, cell)]
-        return combined(layouts) if layouts else None
+        here = [entry for entry in others if entry.cell.accelerator == cell.accelerator]
+        version = [e.belief for e in here if _same_but_stack(e.cell, cell) and _same_framework(e.cell, cell)]
+        software = [e.belief for e in here if _same_but_stack(e.cell, cell)]
+        layouts = [e.belief for e in here if e.cell.stack == cell.stack]
+        chips = [e.belief for e in others if _same_framework(e.cell, cell)]
+        rungs = [(version, VERSION_SHIFT), (software, STACK_SHIFT)]
+        rungs += [(layouts, LAYOUT_SHIFT), (chips, CHIP_SHIFT)] if relative else []
+        return next((widened(combined(found), shift) for found, shift in rungs if found), None)
 
 
 def store_of(rates: Iterable[CellRate]) -> Store:
@@ -188,8 +202,8 @@ def store_of(rates: Iterable[CellRate]) -> Store:
     return Store().with_entries(entries)
 
 
-def _job_and_chip(cell: Cell) -> Cell:
-    return structs.replace(cell, stack=Stack(), layout="")
+def _job(cell: Cell) -> Cell:
+    return structs.replace(cell, accelerator="", stack=Stack(), layout="")
 
 
 def _of_prediction(predicted: Rate) -> Belief:
@@ -213,11 +227,16 @@ def _same_but_stack(one: Cell, other: Cell) -> bool:
     return structs.replace(one, stack=other.stack) == other
 
 
-def _same_but_layout(one: Cell, other: Cell) -> bool:
-    return structs.replace(one, layout=other.layout) == other
+def _same_framework(one: Cell, other: Cell) -> bool:
+    """Whatever the versions."""
+    return one.stack.framework.partition(" ")[0] == other.stack.framework.partition(" ")[0]
 
 
 def _scaled(rate: Rate, predicted: Rate | None) -> Rate:
-    factor = predicted.value if predicted else 1.0
-    absolute = predicted.absolute if predicted else True
-    return Rate(rate.value * factor, rate.low * factor, rate.high * factor, rate.provenance, absolute)
+    """A factor times the prediction, of which it is what was learnt; without one, the figure itself."""
+    if predicted is None:
+        return rate
+    value, low, high = (predicted.value * end for end in (rate.value, rate.low, rate.high))
+    return structs.replace(
+        predicted, value=value, low=low, high=high, provenance=rate.provenance, learned=predicted.learned * rate.value
+    )

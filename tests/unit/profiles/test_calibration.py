@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from scipy import stats
 
 from scheduler.model.accelerators import Provenance
@@ -198,7 +199,7 @@ def test_runs_correct_the_prediction_also_at_another_size():
 
 def test_another_stack_takes_the_old_cell_for_a_wider_prior_and_counts_anew():
     store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
-    other = Cell(family=CELL.family, accelerator=CELL.accelerator, layout=CELL.layout, stack=NEW, metric=CELL.metric)
+    other = structs.replace(CELL, stack=Stack(framework="sglang 0.5"))
     old, new = store.rate(CELL, PREDICTED), store.rate(other, PREDICTED)
     assert new.provenance is Provenance.DERIVED
     assert new.high / new.low > 2 * old.high / old.low / 1.5
@@ -210,14 +211,40 @@ def test_another_stack_takes_the_old_cell_for_a_wider_prior_and_counts_anew():
 
 def test_another_layout_is_corrected_in_part():
     store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
-    other = Cell(family=CELL.family, accelerator=CELL.accelerator, layout="tp=2", stack=OLD, metric=CELL.metric)
+    other = structs.replace(CELL, layout="tp=2")
     assert 80 < store.rate(other, PREDICTED).value < 100
 
 
-def test_another_chip_learns_nothing():
+def test_another_chip_is_corrected_in_part_and_less_than_another_version():
     store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
-    other = Cell(family=CELL.family, accelerator="h20-96", layout=CELL.layout, stack=OLD, metric=CELL.metric)
-    assert store.rate(other, PREDICTED) == PREDICTED
+    chip = structs.replace(CELL, accelerator="h20-96")
+    version = structs.replace(CELL, stack=NEW)
+    assert 80 < store.rate(version, PREDICTED).value <= store.rate(chip, PREDICTED).value < 100
+
+
+def test_another_engine_on_another_chip_and_another_job_learn_nothing():
+    store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
+    for other in (
+        structs.replace(CELL, accelerator="h20-96", stack=Stack(framework="sglang 0.5")),
+        structs.replace(CELL, family="qwen3-8b"),
+        structs.replace(CELL, precision="fp8"),
+        structs.replace(CELL, metric=Metric.TPOT),
+    ):
+        assert store.rate(other, PREDICTED) == PREDICTED
+
+
+def test_a_prediction_of_nothing_stays_and_teaches_nothing():
+    nothing = Rate(0.0, 0.0, 0.0, Provenance.MODELLED)
+    store, _ = observed(Store(), [80.0] * 3, predicted=PREDICTED)
+    assert store.rate(CELL, nothing) == nothing
+    first, _ = observed(Store(), [80.0], predicted=nothing)
+    assert first.rate(CELL).value == pytest.approx(80.0)
+
+
+def test_what_was_learnt_can_be_taken_off_again():
+    store, _ = observed(Store(), [80.0] * 6, predicted=PREDICTED)
+    found = store.rate(CELL, PREDICTED)
+    assert found.value / found.learned == pytest.approx(PREDICTED.value)
 
 
 def test_a_cell_that_slows_down_raises_an_alarm_and_follows():
