@@ -83,7 +83,14 @@ def shipped_coefficients(table: Table, model: TrainingModel, source: str) -> Tra
     errors = 100 * np.abs(table.times / predict_steps(model, table.steps).times - 1)
     found = {name: float(errors[table.device == name].mean()) for name in model.places.devices}
     accelerators = {row.device: row.accelerator for row in table.rows}
-    return coefficients_of(model, accelerators, found, source=source)
+    told = [row for row, noise in zip(table.rows, table.steps.noise, strict=True) if noise == NOISE]
+    measured = {
+        "devices": [row.devices for row in told],
+        "hidden": [row.transformer.hidden for row in told],
+        "seq_len": [row.seq_len for row in told],
+    }
+    ranges = {name: (float(min(values)), float(max(values))) for name, values in measured.items()}
+    return coefficients_of(model, accelerators, found, ranges=ranges, source=source)
 
 
 def assumed_layouts(rows: Sequence[Measured], coefficients: TrainingCoefficients) -> list[Measured]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from scheduler.profiles.steps import Models, Splits
+from scheduler.profiles.training import stage_excess
 
 __all__ = ["Footprint", "training_footprint"]
 
@@ -43,12 +44,13 @@ class Footprint(Struct, frozen=True):
 def training_footprint(models: Models, splits: Splits, *, keeps_scores: bool = False) -> Footprint:
     """Of one step of Adam in mixed precision. `keeps_scores`: attention that is not fused."""
     m, s = models, splits
-    layers = np.asarray(m.stored - m.stored_experts - m.embeddings) / (s.tensor * s.pipeline)
-    experts = np.asarray(m.stored_experts) / (s.expert * s.pipeline)
+    stages = s.pipeline / stage_excess(m, s)  # the fullest holds more than an even share
+    layers = np.asarray(m.stored - m.stored_experts - m.embeddings) / (s.tensor * stages)
+    experts = np.asarray(m.stored_experts) / (s.expert * stages)
     embedding = m.vocab * m.hidden / s.tensor * np.where(s.pipeline > 1, 1.0, m.embeddings / (m.vocab * m.hidden))
     group, among = s.data * s.context, np.maximum(s.data * s.context * s.tensor / s.expert, 1.0)
     states = _states(layers + embedding, group, s) + _states(experts, among, s)
-    of_layer = (layers + experts) / (m.layers / s.pipeline)
+    of_layer = (layers + experts) / (m.layers / stages)
     gathered = np.where(s.zero >= 3, GATHERED_LAYERS * 2 * WEIGHT_BYTES * of_layer * (group > 1), 0.0)
     found = np.broadcast_arrays(*np.atleast_1d(states, gathered, _activations(m, s, keeps_scores)))
     return Footprint(*(part.astype(np.float64) for part in found))
@@ -74,7 +76,7 @@ def _activations(m: Models, s: Splits, keeps_scores: bool) -> FloatArray:
     scores = 5.0 * m.scores / m.layers / s.tensor * (1 - np.maximum(s.full, s.selective)) * keeps_scores
     layer = np.where(s.full > 0, boundary, kept + scores)
     working = np.where(s.full > 0, kept, 0.0)  # of the layer that is computed again
-    layers = m.layers / s.pipeline
+    layers = m.layers / s.pipeline * stage_excess(m, s)
     in_flight = np.minimum(s.micro_batches, s.pipeline)
     woven = np.where(s.virtual_stages > 1, 1 + (s.pipeline - 1) / (s.pipeline * s.virtual_stages), 1.0)
     first = tokens * (layers * in_flight * woven * layer + working)

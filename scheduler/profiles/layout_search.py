@@ -33,6 +33,9 @@ LONG_SEQUENCE = 16_384
 """Tokens from which on a sequence may be split over devices."""
 
 DEEPEST_PIPELINE = 64
+MOST_UNEVEN = 1.15
+"""Layers of the fullest stage over an even share, up to which stages may differ."""
+
 LEAST_GAIN = 0.02
 """A count is useful when it is faster than every smaller one by so much."""
 
@@ -177,7 +180,8 @@ def _layouts(
     choices = np.array(list(itertools.product(MICRO_BATCHES, VIRTUAL_STAGES, (1, 3), (0, 1))), dtype=np.int64)
     rows = np.hstack([np.repeat(axes, len(choices), axis=0), np.tile(choices, (len(axes), 1))])
     _, _, pipeline, _, context, data, micro, virtual, zero, _ = rows.T
-    whole = (global_batch % (data * micro) == 0) & (t.layers % (pipeline * virtual) == 0)
+    chunks = pipeline * virtual
+    whole = (global_batch % (data * micro) == 0) & (-(-t.layers // chunks) * chunks <= MOST_UNEVEN * t.layers)
     whole &= (virtual == 1) | (pipeline > 1)
     whole &= (zero == 1) | ((pipeline == 1) & (data * context > 1))
     rows = rows[whole]
@@ -197,7 +201,7 @@ def _axes(
         if left_over:
             continue
         for pipeline in range(1, min(rest, DEEPEST_PIPELINE, t.layers) + 1):
-            if rest % pipeline or t.layers % pipeline or global_batch % (rest // pipeline):
+            if rest % pipeline or global_batch % (rest // pipeline):
                 continue
             data = rest // pipeline
             for expert in experts:

@@ -12,7 +12,7 @@ from scheduler.profiles.collectives import all_gather_s, all_to_all_s, bandwidth
 from scheduler.profiles.siblings import Belief
 from scheduler.profiles.steps import Chips, Models, Splits
 
-__all__ = ["BELIEFS", "TERMS", "tokens_per_step", "training_covariates", "training_terms"]
+__all__ = ["BELIEFS", "TERMS", "USUAL_PEAK", "stage_excess", "tokens_per_step", "training_covariates", "training_terms"]
 
 FloatArray = NDArray[np.float64]
 Numbers = FloatArray | float
@@ -98,6 +98,7 @@ def training_terms(models: Models, chips: Chips, splits: Splits) -> FloatArray:
     m, c, s = models, chips, splits
     per_micro = s.micro_batch * m.seq_len / s.context  # tokens of one pass on the devices of a stage
     passes = s.micro_batches + (s.pipeline - 1) / s.virtual_stages  # the bubble is as if more passes ran
+    passes = passes * stage_excess(m, s)  # all wait for the stage with the most layers
     tokens = per_micro * passes / (s.tensor * s.pipeline)  # a device's share of all weights
     rate = np.where(s.low, c.low_flops, c.flops)
     gemm = 2 * (GEMM_PASSES * (m.dense + m.vocab * m.hidden) + s.full * m.dense) * tokens / rate
@@ -129,6 +130,12 @@ def training_terms(models: Models, chips: Chips, splits: Splits) -> FloatArray:
         _stages_s(m, c, s, per_micro),
     )
     return np.stack(np.broadcast_arrays(*np.atleast_1d(*columns)), axis=-1).astype(np.float64)
+
+
+def stage_excess(models: Models, splits: Splits) -> FloatArray:
+    """Layers of the fullest stage over an even share, at least 1."""
+    chunks = splits.pipeline * splits.virtual_stages
+    return np.asarray(np.ceil(np.asarray(models.layers) / chunks) * chunks / models.layers, dtype=np.float64)
 
 
 def training_covariates(models: Models, chips: Chips, splits: Splits) -> FloatArray:

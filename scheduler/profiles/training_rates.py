@@ -21,6 +21,7 @@ __all__ = [
     "DeviceFit",
     "PooledFit",
     "TrainingCoefficients",
+    "beyond_measured",
     "coefficients_of",
     "log_reach",
     "step_seconds",
@@ -31,6 +32,13 @@ FloatArray = NDArray[np.float64]
 
 DENSE, MIXTURE = "dense", "mixture"
 """Kinds of models: experts and their exchange are predicted less well."""
+
+RANGES: Mapping[str, tuple[str, float]] = {
+    "devices": ("a count of", 2.0),
+    "hidden": ("a width of", 1.5),
+    "seq_len": ("a length of", 2.0),
+}
+"""By quantity, how it is called, and the factor beyond what was measured that a prediction is still trusted for."""
 
 EXPERTS = TERMS.index("experts")
 
@@ -65,7 +73,8 @@ class PooledFit(Struct, frozen=True, kw_only=True):
 
 class TrainingCoefficients(Struct, frozen=True, kw_only=True):
     """A fit as files hold it. `software`: log offsets by term from the average, without version; `engines`, `vendors`:
-    log shifts of the whole time. `source`: what it was fitted to."""
+    log shifts of the whole time. `ranges`: least and most of what was measured, by quantity. `source`: what it was
+    fitted to."""
 
     terms: tuple[str, ...]
     pooled: PooledFit
@@ -73,14 +82,21 @@ class TrainingCoefficients(Struct, frozen=True, kw_only=True):
     software: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     engines: Mapping[str, float] = field(default_factory=dict)
     vendors: Mapping[str, float] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     source: str = ""
 
 
 def coefficients_of(
-    model: TrainingModel, accelerators: Mapping[str, Accelerator], errors: Mapping[str, float], *, source: str = ""
+    model: TrainingModel,
+    accelerators: Mapping[str, Accelerator],
+    errors: Mapping[str, float],
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    source: str = "",
 ) -> TrainingCoefficients:
     """The fit of measurements as a value to ship. `accelerators`: what the devices of the fit are in the catalog; where
-    two are the same, the one with more measurements stands for it. `errors`: in sample, in per cent, by device."""
+    two are the same, the one with more measurements stands for it. `errors`: in sample, in per cent, by device.
+    `ranges` as in `RANGES`."""
     fit, places = model.siblings, model.places
     devices: dict[str, DeviceFit] = {}
     for place, label in enumerate(places.devices):
@@ -115,6 +131,7 @@ def coefficients_of(
         software={name: tuple(row.tolist()) for name, row in zip(places.software, fit.own[1], strict=True)},
         engines=dict(zip(places.engines, fit.shifts[0].tolist(), strict=True)),
         vendors=dict(zip(places.vendors, fit.shifts[1].tolist(), strict=True)),
+        ranges=dict(ranges or {}),
         source=source,
     )
 
@@ -166,6 +183,28 @@ def log_reach(
             variance += pooled.vendor_sd**2
     beyond = np.where(shares[:, EXPERTS] > 0, pooled.mixture_reach, known.reach if known else pooled.reach)
     return np.asarray(np.sqrt(beyond**2 + NORMAL_REACH**2 * variance), dtype=np.float64)
+
+
+def beyond_measured(
+    coefficients: TrainingCoefficients,
+    transformer: Transformer,
+    accelerator: Accelerator,
+    *,
+    devices: int,
+    seq_len: int,
+) -> tuple[str, ...]:
+    """Why a prediction of this extrapolates, empty where it does not."""
+    found = []
+    if accelerator.name not in coefficients.devices:
+        found.append(f"no training was measured on {accelerator.name}")
+        if accelerator.vendor not in coefficients.vendors:
+            found.append(f"nor, with its layout, on any chip of {accelerator.vendor}")
+    asked = {"devices": devices, "hidden": transformer.hidden, "seq_len": seq_len}
+    for quantity, (word, slack) in RANGES.items():
+        least, most = coefficients.ranges.get(quantity, (0.0, math.inf))
+        if not least / slack <= asked[quantity] <= most * slack:
+            found.append(f"{word} {asked[quantity]} lies beyond the measured {least:g} to {most:g}")
+    return tuple(found)
 
 
 def training_rate(

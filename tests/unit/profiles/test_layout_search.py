@@ -30,7 +30,7 @@ POOLED = PooledFit(
     mixture_reach=0.4,
 )
 COEFFICIENTS = TrainingCoefficients(terms=TERMS, pooled=POOLED, vendors={"vendor": 0.0})
-SMALL = structs.replace(GPT, layers=8, hidden=2048, heads=16, kv_heads=16, ffn=8192)
+SMALL = structs.replace(GPT, layers=9, hidden=2048, heads=16, kv_heads=16, ffn=8192)
 EXPERTS = structs.replace(MIXTURE, layers=8, hidden=2048, heads=16, kv_heads=16, expert_ffn=4096, experts=4)
 
 
@@ -51,7 +51,10 @@ def enumerated(model, chip, count, global_batch, seq_len):
                 micro_batch=b,
                 virtual_stages=v,
             )
-            if tensor & (tensor - 1) or tensor > chip.devices_per_node or model.layers % (pipeline * v):
+            chunks = pipeline * v
+            if tensor & (tensor - 1) or tensor > chip.devices_per_node:
+                continue
+            if math.ceil(model.layers / chunks) * chunks > 1.15 * model.layers:
                 continue
             if (v > 1 and pipeline == 1) or (zero == 3 and (pipeline > 1 or data == 1)):
                 continue

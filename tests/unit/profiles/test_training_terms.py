@@ -70,6 +70,11 @@ def test_a_pipeline_waits_as_long_as_its_bubble():
     assert flat["stages"] == 0
 
 
+def test_stages_wait_for_the_one_with_the_most_layers():
+    even, uneven = (terms(Layout(pipeline=4), structs.replace(GPT, layers=n)) for n in (48, 45))
+    assert uneven["attention"] == pytest.approx(even["attention"])  # 12 layers in the fullest stage of both
+
+
 def test_sharded_weights_are_gathered_twice_and_gradients_scattered_in_every_pass():
     whole = 2 * parameters(GPT) * 7 / 8 / 300e9
     assert terms(Layout(data=8, zero=3))["shards"] == pytest.approx(3 * 8 * whole)
