@@ -12,12 +12,14 @@ from scheduler.cli.selection import FormatOption, HomeOption
 if TYPE_CHECKING:
     from scheduler.model.accelerators import Catalog
     from scheduler.model.rates import CellRate, Observation, Stack
+    from scheduler.profiles.declared import DeclaredAlarm
     from scheduler.profiles.learning import CellScore
     from scheduler.profiles.store import Store
 
 __all__ = ["KnownOption", "calibrate", "known_store", "list_", "register", "show", "two_digits"]
 
 OWN_FILE = "profiles.yaml"
+ALARMS_TOLD = 10
 Files = Annotated[list[Path], typer.Argument(help="Measurements: tables in CSV, or results of vLLM or genai-perf")]
 KnownOption = Annotated[
     list[Path] | None,
@@ -111,6 +113,7 @@ def calibrate(
     from scheduler.config import load_catalog
     from scheduler.config.readers import Told, read_measurements
     from scheduler.model.rates import Stack
+    from scheduler.profiles.declared import declared_alarms
     from scheduler.profiles.learning import learn
 
     catalog = load_catalog()
@@ -123,6 +126,7 @@ def calibrate(
         for reason, count in sorted(readings.left_out.items()):
             complain(f"{path}: {count:,} {'row' if count == 1 else 'rows'} left out: {reason}")
     learnt = learn(seen, predictions(seen, catalog), known_store(file, home, catalog))
+    _complain_of(list(declared_alarms(learnt.store, catalog)))
     if write is not None:
         _write(write, [entry.as_file() for entry in learnt.store])
     rows = [_score(score) for score in learnt.scores]
@@ -132,6 +136,16 @@ def calibrate(
     if output is not Format.NAME:
         say()
         say(f"{len(seen):,} figures in {len(rows):,} cells: {_total(learnt.scores)}")
+
+
+def _complain_of(alarms: "Sequence[DeclaredAlarm]") -> None:
+    """Ratios that the catalog declares otherwise, the first few."""
+    for alarm in alarms[:ALARMS_TOLD]:
+        told, ratio = f"{alarm.here} over {alarm.there} in {alarm.work_class.value}", alarm.ratio
+        measured = f"measured as {ratio.measured:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
+        complain(f"alarm: {alarm.job}: {told} is declared as {ratio.declared:.3g} and {measured}")
+    if len(alarms) > ALARMS_TOLD:
+        complain(f"alarm: and {len(alarms) - ALARMS_TOLD:,} more ratios that are measured otherwise than declared")
 
 
 def _write(path: Path, rates: "Sequence[CellRate]") -> None:

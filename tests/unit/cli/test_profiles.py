@@ -145,3 +145,12 @@ def test_rows_left_out_are_counted_by_reason_on_standard_error(command, tmp_path
     (tmp_path / "g.csv").write_text(f"{head}\nv100,A,1,,,2.0,\nv100,A,1,B,1,2.0,1.0\n")
     assert run(["profiles", "calibrate", "g.csv"]) == 0
     assert "1 row left out: shares its device" in capsys.readouterr().err
+
+
+def test_a_ratio_that_is_declared_otherwise_is_an_alarm_on_standard_error(command, tmp_path, capsys):
+    rows = [f"net,{name},8,,bf16,256,,,{value},torch 2,cuda 12" for name, value in (("h200", 2.0), ("h20-96", 1.0))]
+    (tmp_path / "two.csv").write_text("\n".join([HEAD.format(metric="steps_per_s"), *rows * 6]) + "\n")
+    assert run(["profiles", "calibrate", "two.csv"]) == 0
+    told = capsys.readouterr().err
+    assert "alarm: net@x8-b256: h20-96 over h200 in dense_training is declared as" in told
+    assert "measured as 0.5 (" in told

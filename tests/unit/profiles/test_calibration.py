@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 from scipy import stats
 
-from scheduler.model.accelerators import Provenance
+from scheduler.config import load_catalog
+from scheduler.model.accelerators import Provenance, WorkClass
 from scheduler.model.rates import Cell, Metric, Stack
 from scheduler.profiles.calibration import (
     Belief,
@@ -24,10 +25,12 @@ from scheduler.profiles.calibration import (
     widened,
     window_rates,
 )
+from scheduler.profiles.declared import declared_alarms
 from scheduler.profiles.drift import Drift, Shift, ratio_alarm
 from scheduler.profiles.store import Known, Store, store_of
 from scheduler.profiles.table import Rate
 
+CATALOG = load_catalog()
 OLD, NEW = Stack(framework="vllm 0.10", runtime="cuda 12.4"), Stack(framework="vllm 0.11", runtime="cuda 12.8")
 CELL = Cell(family="llama-3.1-8b", accelerator="h200", layout="tp=1", stack=OLD, metric=Metric.TOKENS)
 PREDICTED = Rate(100.0, 60.0, 160.0, Provenance.MODELLED)
@@ -147,6 +150,36 @@ def test_a_declared_six_measured_at_four_raises_an_alarm():
     here, there = Belief(math.log(4.0), 0.03, 0.05, 5), Belief(0.0, 0.03, 0.05, 5)
     found = ratio_alarm(declared, here, there)
     assert found.measured == pytest.approx(4.0) and found.low < 4.0 < found.high < 5.0
+
+
+def measured(accelerator, values, metric=Metric.STEPS, **changes):
+    cell = Cell(family="net@x8", accelerator=accelerator, metric=metric, stack=OLD, **changes)
+    return observed(Store(), values, cell)[0].known[cell]
+
+
+def test_a_job_measured_on_two_chips_contradicts_what_the_catalog_declares():
+    stack = {"precision": "bf16"}
+    slow, fast = measured("h20-96", [1.0] * 6, **stack), measured("h200", [2.0] * 6, **stack)
+    (alarm,) = declared_alarms([fast, slow], CATALOG)
+    assert {alarm.here, alarm.there} == {"h200", "h20-96"}
+    wanted = 2.0 if alarm.here == "h200" else 0.5
+    assert alarm.ratio.measured == pytest.approx(wanted, rel=0.02)
+    assert alarm.ratio.declared > 3 or alarm.ratio.declared < 1 / 3
+
+
+@pytest.mark.parametrize("metric", [Metric.STEPS, Metric.STEP_TIME])
+def test_a_ratio_that_is_as_declared_raises_no_alarm_by_rate_or_by_time(metric):
+    declared = CATALOG.get("h200").rates[WorkClass.DENSE_TRAINING].value
+    factor = 1 / declared if metric.is_time else declared
+    entries = [measured("h20-96", [1.0] * 6, metric), measured("h200", [factor] * 6, metric)]
+    assert list(declared_alarms(entries, CATALOG)) == []
+
+
+def test_other_jobs_other_precisions_and_figures_relative_to_models_are_not_compared():
+    entries = [measured("h20-96", [1.0] * 6), measured("h200", [2.0] * 6, precision="fp8")]
+    relative = [structs.replace(e, relative=True) for e in (measured("h20-96", [1.0] * 6), measured("h200", [2.0] * 6))]
+    assert list(declared_alarms(entries, CATALOG)) == []
+    assert list(declared_alarms(relative, CATALOG)) == []
 
 
 @pytest.mark.parametrize(
