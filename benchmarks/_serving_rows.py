@@ -26,7 +26,7 @@ from scheduler.profiles.serving_model import Points
 from scheduler.profiles.storage import storage_of
 from scheduler.profiles.work import transformer_of
 
-__all__ = ["Row", "points_of", "read_points"]
+__all__ = ["Row", "points_of", "read_points", "transformer_called"]
 
 SILICON = (
     "backend", "backend_version", "model_path", "system", "mode", "isl", "osl", "gemm_quant_mode", "moe_quant_mode",
@@ -182,7 +182,7 @@ def _silicon(row: Mapping[str, str], line: int, file: str, context: Context, rep
         return "split wider than a group of devices can be"
     if expert > 1 and _source(row) in repeated:
         return "source that multiplies the split by the experts' split"
-    transformer = _transformer(models, row["model_path"], None, None)
+    transformer = transformer_called(models, row["model_path"], None, None)
     accelerator = accelerator_called(catalog, row["system"])
     if transformer is None or accelerator is None:
         return "model of unknown size" if transformer is None else "device that the catalog does not have"
@@ -214,7 +214,7 @@ def _published(row: Mapping[str, str], line: int, file: str, context: Context, _
     times = _published_times(metric, unit, batch, row, place)
     if times is None:
         return "other metric than times or tokens of a known batch"
-    transformer = _transformer(
+    transformer = transformer_called(
         models, row["model"], _number(row, "params_b", place), _number(row, "active_params_b", place)
     )
     accelerator = accelerator_called(catalog, row["device"])
@@ -311,7 +311,7 @@ def _check_times(replica: Served, demand: Demand, times: tuple[float, float], pl
             raise _wrong(place, "unit", f"{name} of {seconds:.3g} s is no time that a service takes")
 
 
-def _transformer(
+def transformer_called(
     models: tuple[Transformer, ...], name: str, params_b: float | None, active_b: float | None
 ) -> Transformer | None:
     """By name, else completed from the billions of parameters that the row or the name tells (`30B-A3B`)."""
@@ -327,7 +327,9 @@ def _transformer(
         return None
     per_token = active_b or (float(active[1]) if active else None)
     shape = ModelShape(params=params * 1e9, active_params=per_token * 1e9 if per_token and per_token < params else 0.0)
-    return structs.replace(transformer_of(shape), name=plain.lower())
+    made = transformer_of(shape)
+    heads = max(8, 8 * round(made.heads / 8))  # whole on each of up to eight devices, as published models are
+    return structs.replace(made, name=plain.lower(), heads=heads, kv_heads=min(heads, 8), head_dim=made.hidden // heads)
 
 
 def _engine(source: str) -> str:
