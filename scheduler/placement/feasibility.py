@@ -147,6 +147,8 @@ def _granted(room: Room, nodes: NDArray[np.int64], most: NDArray[np.int64]) -> N
 def admits(room: Room, grants: Iterable[Grant]) -> bool:
     """Whether every grant could be taken now: devices or shares idle, node usable, CPU and memory left."""
     grants = tuple(grants)
+    if len(grants) == 1:
+        return room.usable(grants[0].node) and room.has(grants[0])
     if not room.usable_at(np.array([grant.node for grant in grants], dtype=np.int64)).all():
         return False
     taken: list[Grant] = []

@@ -153,6 +153,11 @@ class Room:
         usable: NDArray[np.bool_] = ready & ~self._closed[nodes]
         return usable
 
+    def usable(self, node: int) -> bool:
+        """`usable_at` for one node."""
+        ready = self._state_at[node] == READY and not self._closed[node]
+        return bool(ready and self.reachable[self.fleet.cell[node]])
+
     def take(self, grants: Iterable[Grant]) -> None:
         for grant in grants:
             self._change(grant, 1)
@@ -195,13 +200,14 @@ class Room:
 
     def has(self, grant: Grant) -> bool:
         """Whether nobody holds the devices, or the shares of them, nor the CPU and memory of the grant."""
-        fits = grant.cpu_milli <= self.cpu_milli[grant.node] and grant.memory_mib <= self.memory_mib[grant.node]
+        node = grant.node
+        fits = grant.cpu_milli <= self.cpu_at[node] and grant.memory_mib <= self.memory_at[node]
         return bool(fits) and self.has_devices(grant)
 
     def has_devices(self, grant: Grant) -> bool:
         """Whether nobody holds the devices, or the shares of them."""
         if grant.thousandths == WHOLE_DEVICE:
-            return not grant.devices & ~int(self.free[grant.node])
+            return not grant.devices & ~self.free_at[grant.node]
         left = self.thousandths_left(np.array([grant.node]))[0]
         return all(left[bit] >= grant.thousandths for bit in range(len(left)) if grant.devices >> bit & 1)
 

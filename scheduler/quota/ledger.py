@@ -146,7 +146,7 @@ class Ledger:
         if limit < UNLIMITED and self.user_devices.get((tenant, user), 0) + sum(c.amount for c in chosen) > limit:
             return False
         places, amounts = tree.places(tenant, first, chosen, charge)
-        left = self.limits.reshape(-1)[places] - self.held.reshape(-1)[places]
+        left = self.limits.take(places) - self.held.take(places)
         return bool((left >= amounts).all())
 
     # What tenants do not lend

@@ -97,8 +97,7 @@ class TenantTree:
         self._priced = any(column == self.resource_index[MONEY] for _, column in self.budgets)
         self.limit: Int = np.minimum(self.limits[1], self.limits[2])
         self._uses: dict[tuple[tuple[Chosen, ...], int], tuple[tuple[int, int], ...]] = {}
-        self._amounts: dict[tuple[tuple[Chosen, ...], int], tuple[Int, Int]] = {}
-        self._levels: dict[tuple[int, int], Int] = {}
+        self._places: dict[tuple[int, int, tuple[Chosen, ...], int], tuple[Int, Int]] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
             *(
@@ -196,19 +195,18 @@ class TenantTree:
         return found
 
     def places(self, tenant: int, tier: int, chosen: tuple[Chosen, ...], charge: int) -> tuple[Int, Int]:
-        """int64[tiers and levels, resources]: where the choice counts in an array [3, tenants, resources] laid flat,
-        for the classes from `tier` on; and int64[resources], how much."""
-        levels = self._levels.get((tenant, tier))
-        if levels is None:
+        """int64[tiers, levels and resources]: where the choice counts in an array [3, tenants, resources] laid flat,
+        for the classes from `tier` on; and as many amounts."""
+        key = (tenant, tier, chosen, charge)
+        found = self._places.get(key)
+        if found is None:  # a start is looked at some five times between its choice and its end
+            if len(self._places) >= REMEMBERED_CHOICES:
+                self._places.clear()
             rows = np.arange(tier, len(TIERS))[:, None] * len(self.names) + np.array(self.paths[tenant])
-            levels = self._levels[tenant, tier] = rows.reshape(-1, 1) * len(self.resources)
-        amounts = self._amounts.get((chosen, charge))
-        if amounts is None:
-            if len(self._amounts) >= REMEMBERED_CHOICES:
-                self._amounts.clear()
-            pairs = np.array(self.uses(chosen, charge), dtype=np.int64)
-            amounts = self._amounts[chosen, charge] = pairs[:, 0].copy(), pairs[:, 1].copy()
-        return levels + amounts[0], amounts[1]
+            columns, amounts = np.array(self.uses(chosen, charge), dtype=np.int64).T
+            places = (rows.reshape(-1, 1) * len(self.resources) + columns).reshape(-1)
+            found = self._places[key] = places, np.tile(amounts, rows.size)
+        return found
 
     def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
         amounts: dict[int, int] = {self.resource_index[COMPUTE_UNITS]: charge}

@@ -101,3 +101,13 @@ def test_an_index_that_a_copy_asked_for_is_built_once_more_and_then_kept_for_eve
     monkeypatch.setattr("scheduler.placement.room.ShelfIndex", lambda *_: pytest.fail("it was built anew"))
     room.take((Grant(0, 0, 0b11, 0, 0),))
     assert room.fork().index(shelf).total == int(np.bitwise_count(room.free[RACKS.nodes_on(shelf)]).sum())
+
+
+@given(steps, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_node_is_usable_alone_where_it_is_usable_among_all(taken, reachable):
+    room, held = Room(RACKS), {}
+    room.reachable[:] = reachable
+    for step in taken:
+        room = change(room, held, *step)
+    assert [room.usable(node) for node in range(len(RACKS.pool))] == room.usable_at().tolist()
