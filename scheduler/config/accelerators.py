@@ -16,13 +16,15 @@ from scheduler.model.cluster import MAX_DEVICES_PER_NODE
 
 __all__ = ["accelerators_of", "decode_accelerators", "joined", "load_accelerators"]
 
-FIGURES: Final = (
-    "bandwidth_tb_per_s", "bf16_tflops", "fp8_tflops", "fp4_tflops", "int8_tflops", "link_gb_per_s",
-    "network_gb_per_s", "tdp_w", "price_cny",
-)  # fmt: skip
+FIGURES: Final = {
+    "hbm_gib": 8192.0, "bandwidth_tb_per_s": 200.0, "bf16_tflops": 1e5, "fp8_tflops": 1e5, "fp4_tflops": 1e6,
+    "int8_tflops": 1e5, "link_gb_per_s": 2e4, "network_gb_per_s": 5e3, "tdp_w": 1e5, "price_cny": 1e9,
+}  # fmt: skip
+"""With what no single device reaches: beyond it, units are mixed up, such as megabytes for gigabytes."""
+
 FIELDS: Final = (
     "name", "family", "vendor", "adapter", "track", "compute_units", "dies", "devices_per_node", "grants", "ring",
-    "hbm_gib", *FIGURES, "rates", "notes", "defaults",
+    *FIGURES, "rates", "notes", "defaults",
 )  # fmt: skip
 
 
@@ -80,7 +82,8 @@ def _accelerator(cursor: Cursor, above: _Origins) -> Accelerator:
     per_node = fields.get("devices_per_node")
     dies = fields.get("dies")
     notes, ring = fields.get("notes"), fields.get("ring")
-    own = {key: _figure(item, origins.figures) for key in FIGURES if (item := fields.get(key))}
+    fields["hbm_gib"]  # which every device must say
+    own = {key: _figure(item, origins.figures, most) for key, most in FIGURES.items() if (item := fields.get(key))}
     return Accelerator(
         name=name(fields["name"]),
         family=name(fields["family"], "family"),
@@ -92,7 +95,6 @@ def _accelerator(cursor: Cursor, above: _Origins) -> Accelerator:
         devices_per_node=per_node.integer(1, MAX_DEVICES_PER_NODE) if per_node else 8,
         grants=_grants(fields),
         ring=_ring(ring) if ring else None,
-        hbm_gib=_figure(fields["hbm_gib"], origins.figures),
         rates=_rates(fields.get("rates"), origins.rates),
         notes=notes.text(4096, 0) if notes else "",
         **own,
@@ -146,7 +148,7 @@ def _said(fields: Fields, above: _Origin) -> _Origin:
     )
 
 
-def _figure(cursor: Cursor, above: _Origin) -> Figure:
+def _figure(cursor: Cursor, above: _Origin, most: float = 1e6) -> Figure:
     """A number, `[value, low, high]`, or a mapping that may also say where the figure comes from."""
     if cursor.is_mapping:
         fields = cursor.fields("value", "low", "high", "from", "confidence", "source")
@@ -163,6 +165,8 @@ def _figure(cursor: Cursor, above: _Origin) -> Figure:
     if origin.provenance is Provenance.MODELLED and (low is None or high is None):
         raise cursor.wrong("is modelled and has no band", "give `low` and `high`")
     mean = value.number()
+    if mean > most:
+        raise value.wrong(f"{mean:g} is more than any device has, {most:g}", "check the unit that the name ends in")
     band = (low.number() if low else mean, high.number() if high else mean)
     if not band[0] <= mean <= band[1]:
         raise cursor.wrong(f"{mean:g} lies outside its band [{band[0]:g}, {band[1]:g}]")

@@ -140,6 +140,30 @@ def test_a_figure_without_origin_or_band_is_refused(figure, message):
     assert message in text
 
 
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ("bandwidth_tb_per_s: -4.8", "`-4.8` is out of range"),
+        ("bandwidth_tb_per_s: 4800", "4800 is more than any device has, 200; check the unit"),
+        ("hbm_gib: 143360", "143360 is more than any device has, 8192; check the unit"),
+        ("bf16_tflops: 989e9", "more than any device has"),
+        ("link_gb_per_s: 900000", "more than any device has"),
+    ],
+)
+def test_a_figure_that_no_device_has_is_refused(figure, message):
+    others = "" if figure.startswith("hbm") else "hbm_gib: 8, "
+    head = "{name: x, family: x, vendor: v, adapter: cpu, track: domestic, compute_units: 1, "
+    defaults = "defaults: {figures: {from: published, confidence: high, source: s}}"
+    text = refusal(f"accelerators\n{defaults}\naccelerators: [{head}{others}{figure}}}]")
+    assert text.startswith(f"f.yaml:4: accelerators[0].{figure.split(':')[0]}")
+    assert message in text
+
+
+def test_a_device_must_say_its_memory():
+    head = "{name: x, family: x, vendor: v, adapter: cpu, track: domestic, compute_units: 1}"
+    assert "the field `hbm_gib` is missing" in refusal(f"accelerators\naccelerators: [{head}]")
+
+
 def test_an_accelerator_may_not_be_defined_twice(tmp_path):
     figure = "{value: 8, from: published, confidence: high, source: s}"
     text = HEAD + f"accelerators\naccelerators: [{ACCELERATOR % figure}]\n"
