@@ -18,7 +18,8 @@ from scheduler.engine.problem import Candidates, build, candidates
 from scheduler.engine.reasons import key_of
 from scheduler.engine.rounds import is_turn, with_turn
 from scheduler.engine.ruled import Ruled, apply_rules
-from scheduler.engine.seating import Seating
+from scheduler.engine.seating import FIRST, Seating
+from scheduler.engine.shifting import make_room
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.sparing import without_needless_moves
 from scheduler.engine.standing import reasons_stand
@@ -53,7 +54,9 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
             lack = found.lack
     choice, seating = found.choice, found.seating
     awaited = {*seating.pending, *seating.moving, *returning.tolist()}
-    carry = with_turn(snapshot, found.problem, choice, awaited, now_us)
+    carried = with_turn(snapshot, found.problem, choice, awaited, now_us)
+    carry = {name: value for name, value in carried.items() if not name.startswith(FIRST)}
+    carry |= {f"{FIRST}{number}": float(place) for number, place in seating.firsts.items() if number in seating.pending}
     if between is not None:
         prices, may_lack, bound = prices_between(snapshot, lack), lack + between.freed, between.bound
     else:
@@ -117,6 +120,8 @@ def _settled(
         masked |= homeless
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
+    if between is None:
+        make_room(snapshot, seating, masked | homeless, now_us)
     return _Found(problem, ruled, choice, seating, rounds, lacks(problem, choice, choice.option, seating))
 
 

@@ -1,12 +1,14 @@
 """Choice meets nodes: where each chosen job goes, who has to leave for it, and what must wait until they have left."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.engine.asking import recent_demands
+from scheduler.engine.carried import CARRY, named
 from scheduler.engine.leaving import Leaving
 from scheduler.engine.options import OptionRow
 from scheduler.engine.problem import Candidates
@@ -21,7 +23,10 @@ from scheduler.model.plan import PlannedStart, PlannedStop
 from scheduler.placement.registry import strategy_named
 from scheduler.policies import NONE, Choice, Problem
 
-__all__ = ["Seating"]
+__all__ = ["FIRST", "Seating"]
+
+FIRST: Final = "first:"
+"""Begins the names under which those for whom others move are carried, with the position of their option."""
 
 
 class Seating:
@@ -42,10 +47,24 @@ class Seating:
         self.deferred: set[int] = set()  # might have had a place, but too many leave already in this cycle
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
         placement, seed = snapshot.config.policy.placement, snapshot.version
-        self._strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
+        self.strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
         self._budget = snapshot.config.policy.max_preemptions_per_cycle
+        self.firsts: dict[int, int] = {}  # for whom others move: number -> position of the option
         for number in {*who.stopping.tolist(), *leaving}:
             self._release(number)
+        self._seat_firsts()
+
+    def _seat_firsts(self) -> None:
+        """Those for whom others move take their place before anybody else could, or give up the claim to it."""
+        for name, place in named(CARRY + FIRST, self.snapshot.prices):
+            number, position = int(name.removeprefix(CARRY + FIRST)), int(place)
+            job, rows = self.snapshot.jobs[number], self.snapshot.rows_of.get(number)
+            if job.state is not JobState.WAITING or rows is None or position >= len(rows.rows):
+                continue
+            allocation = self._fit_soon(job, rows.rows[position])
+            if allocation is not None:
+                self._settle(job, allocation, [])
+                self.firsts[number] = position
 
     def seat(self, problem: Problem, choice: Choice) -> set[tuple[int, int]]:
         """Place every waiting job that was given an option; returns the (number, option position) that found no room.
@@ -60,6 +79,8 @@ class Seating:
         changes = (choice.option != NONE) & (choice.option != problem.current)
         for index in choice.order[changes[choice.order]].tolist():
             number = int(problem.number[index])
+            if number in self.firsts:
+                continue
             position = int(choice.option[index] - problem.ptr[index])
             others = elsewhere(self.snapshot, problem, int(index), position)
             found = self._place(number, position, leaving.before(int(problem.right[index])), others)
@@ -77,6 +98,40 @@ class Seating:
                 position = int(option - problem.ptr[index])
                 if problem.open[option] and self._place(int(problem.number[index]), position, []):
                     break
+
+    def is_seated(self, number: int) -> bool:
+        return number in self.pending or any(start.job == number for start in self.starts)
+
+    def is_leaving(self, number: int) -> bool:
+        """Whether the job is told to stop in this cycle, or leaves already."""
+        return number in self.victims or number in self.moving
+
+    def is_scattered(self, row: OptionRow) -> bool:
+        """Whether the option's devices will be idle, by number, and it found no place all the same."""
+        return self._is_room_for(row)
+
+    def shift(self, number: int, position: int, movers: Sequence[int]) -> bool:
+        """Move running jobs within their cell so that the waiting job finds a place, or leave all as it is."""
+        if len(self.victims) + len(self.moving) + len(movers) > self._budget:
+            return False
+        moment = self.soon.checkpoint()
+        rows, current = self.snapshot.rows_of, self.snapshot.columns.job("current")
+        row = rows[number].rows[position]
+        for mover in movers:
+            self._release(mover)
+        seats: dict[int, Allocation] = {}
+        for who, wanted in ((number, row), *((m, rows[m].rows[int(current[m])]) for m in movers)):
+            job = self.snapshot.jobs[who]
+            allocation = self._fit_soon(job, wanted)
+            if allocation is None:
+                self.soon.rollback(moment)
+                return False
+            self.soon.take(*self._payer(job), allocation)
+            seats[who] = allocation
+        self.pending[number] = seats[number]
+        self.firsts[number] = position
+        self.moving.update(movers)
+        return True
 
     def stops(self) -> tuple[PlannedStop, ...]:
         """Who is told to leave: victims for others, and jobs that change their devices or their size."""
@@ -169,7 +224,7 @@ class Seating:
 
     def _fit_soon(self, job: JobRecord, row: OptionRow) -> Allocation | None:
         tenant, _ = self._payer(job)
-        return self.soon.fit(job, tenant, row, self._strategy)
+        return self.soon.fit(job, tenant, row, self.strategy)
 
     def _in_the_way(self, row: OptionRow, leaving: Iterable[int]) -> Iterator[int]:
         """Those to leave that hold anything of what the option takes: devices of its cell, or quota above it."""

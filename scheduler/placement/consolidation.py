@@ -69,7 +69,12 @@ class Consolidation(Struct, frozen=True, kw_only=True):
 
 
 def consolidate(
-    room: Room, cell: int, wanting: Wanting, movables: Iterable[Movable], strategy: Strategy = BEST_FIT
+    room: Room,
+    cell: int,
+    wanting: Wanting,
+    movables: Iterable[Movable],
+    strategy: Strategy = BEST_FIT,
+    most_tried: int = MAX_TRIED,
 ) -> Consolidation | None:
     """The cheapest moves found that make room for the job in the cell, if they cost less than they gain.
 
@@ -80,7 +85,7 @@ def consolidate(
     if place(room, cell, wanting.demands, strategy) is not None:
         return None
     known = [m for m in movables if m.cost < wanting.worth]
-    tried = islice(_few_of_one_node(known), MAX_TRIED)
+    tried = islice(_few_of_one_node(known), most_tried)
     found = [_lifted(room, cell, wanting, jobs, strategy) for jobs in tried]
     if not any(found):
         orders = islice(_orders(room, known), MAX_ORDERS)
