@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 from numpy.typing import NDArray
 
 from scheduler.profiles.hierarchy import Prediction
@@ -17,7 +17,7 @@ from scheduler.profiles.serving import Column, Demand, Served
 from scheduler.profiles.serving_fit import QUIET_BATCH, ServingCoefficients, fit_serving, tpot_s, ttft_s
 from scheduler.profiles.serving_spread import Spread, expected, fit_spread
 
-__all__ = ["Forecast", "Phase", "Points", "ServingModel", "fit_serving_model", "forecast", "predicted_s"]
+__all__ = ["Forecast", "Phase", "Points", "ServingModel", "fit_serving_model", "forecast", "outside", "predicted_s"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -32,6 +32,11 @@ FEWEST_CELLS = 4
 
 FEATURE_UNITS = (1.3, 1.0, 1.2, 0.85)
 """Of log batch, prompt, output and split: about what they vary by in published measurements."""
+
+DEMANDED = ("batch", "prompt", "output")
+SERVED = ("layers", "tensor", "data", "weights_s", "experts_s", "product_s", "expert_product_s")
+BEYOND = 1.2
+"""Factor beyond what was measured from which a prediction counts as an extrapolation."""
 
 
 class Phase(StrEnum):
@@ -86,11 +91,12 @@ class Points(Struct, frozen=True, kw_only=True):
 
 
 class ServingModel(Struct, frozen=True, kw_only=True):
-    """Coefficients, and how far predictions lie off, by phase and by `dense` or `mixture`; what it was fitted to, and
-    the accelerators among that."""
+    """Coefficients, and how far predictions lie off, by phase and by `dense` or `mixture`; least and most of what was
+    measured (`ranges`), what it was fitted to, and the accelerators among that."""
 
     coefficients: ServingCoefficients
     spreads: Mapping[str, Mapping[str, Spread]]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     source: str = ""
     devices: tuple[str, ...] = ()
 
@@ -139,7 +145,7 @@ def fit_serving_model(points: Points, rng: np.random.Generator) -> ServingModel:
             if len(rows):
                 made = fit_spread(residuals[rows], cells[rows], stacks[rows], shape[rows], rng)
                 spreads.setdefault(phase.value, {})[kind] = made
-    return ServingModel(coefficients=coefficients, spreads=spreads)
+    return ServingModel(coefficients=coefficients, spreads=spreads, ranges=_ranges(points))
 
 
 def forecast(model: ServingModel, points: Points, phase: Phase, seen: Points | None = None) -> Forecast:
@@ -155,6 +161,17 @@ def forecast(model: ServingModel, points: Points, phase: Phase, seen: Points | N
         mean[rows] = said.factor()
         low[rows], high[rows] = said.interval(0.90)
     return Forecast(plain * mean, plain * low, plain * high)
+
+
+def outside(model: ServingModel, replica: Served, demand: Demand) -> tuple[str, ...]:
+    """What of a replica and its demand lies outside of all that was measured, by more than a fifth: there the model
+    extrapolates."""
+    found = []
+    for name, (least, most) in model.ranges.items():
+        value = float(np.asarray(getattr(demand if name in DEMANDED else replica, name)))
+        if not least / BEYOND <= value <= most * BEYOND:
+            found.append(name)
+    return tuple(found)
 
 
 def features(points: Points) -> FloatArray:
@@ -204,12 +221,18 @@ def _held_out(points: Points, rng: np.random.Generator) -> dict[Phase, FloatArra
     return found
 
 
+def _ranges(points: Points) -> dict[str, tuple[float, float]]:
+    columns = {name: np.asarray(getattr(points.demand, name)) for name in DEMANDED}
+    columns |= {name: np.asarray(getattr(points.served, name)) for name in SERVED}
+    return {name: (float(column.min()), float(column.max())) for name, column in columns.items()}
+
+
 def _numbers(labels: Sequence[str]) -> IntArray:
     return np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _picked(columns: Columns, places: IntArray, count: int) -> Columns:
-    names = [field.name for field in structs.fields(type(columns))]
+    names = [one.name for one in structs.fields(type(columns))]
     values: dict[str, Column] = {
         name: np.broadcast_to(np.asarray(getattr(columns, name), dtype=np.float64), (count,))[places] for name in names
     }

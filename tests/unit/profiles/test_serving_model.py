@@ -9,8 +9,16 @@ import pytest
 from msgspec import structs
 
 from scheduler.profiles.serving_fit import tpot_s, ttft_s
-from scheduler.profiles.serving_model import Phase, Points, ServingModel, fit_serving_model, forecast, predicted_s
-from tests.unit.profiles.serving_cases import demand, fleet
+from scheduler.profiles.serving_model import (
+    Phase,
+    Points,
+    ServingModel,
+    fit_serving_model,
+    forecast,
+    outside,
+    predicted_s,
+)
+from tests.unit.profiles.serving_cases import demand, fleet, replica
 from tests.unit.profiles.test_serving_fit import truth
 
 NAMES = ("llama-3.1-70b", "qwen3-32b", "qwen3-30b-a3b", "qwen3-235b-a22b")
@@ -112,6 +120,15 @@ def test_the_same_points_and_seed_give_the_same_model():
     kept = points().where(np.arange(len(points())) % 4 == 0)
     one, other = (fit_serving_model(kept, np.random.default_rng(3)) for _ in range(2))
     assert one == other
+
+
+def test_a_prediction_outside_of_what_was_measured_says_so():
+    model, _ = without(CELLS[0])
+    near = replica("qwen3-32b", "h200", "fp8", tensor=4)
+    assert outside(model, near, demand(16, 1000, 500)) == ()
+    assert outside(model, near, demand(500, 1000, 9000)) == ("batch", "output")
+    assert outside(model, replica("qwen3-32b", "h20-96", "fp8", tensor=2), demand(16, 1000, 500)) == ("product_s",)
+    assert "layers" in outside(model, replica("llama-3.1-405b", "b200", "fp8", tensor=4), demand(16, 1000, 500))
 
 
 def test_a_model_survives_a_file():
