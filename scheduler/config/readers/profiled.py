@@ -77,6 +77,8 @@ def read_sia_profiles(path: str | Path, catalog: Catalog) -> Readings:
             left_out["cluster that is not described"] += 1
             continue
         placement = said.get("placement", "").strip()
+        if not placement and not {"num_nodes", "num_replicas"} <= said.keys():
+            raise line.wrong("placement", "says neither the placement nor nodes and replicas", "fill one in")
         nodes = len(placement) if placement else line.whole("num_nodes", 1, 4096)
         count = sum(int(d) for d in placement if d.isdecimal()) if placement else line.whole("num_replicas", 1, 4096)
         cell = Cell(
