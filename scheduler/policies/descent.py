@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.policies.answers import rivals
-from scheduler.policies.relaxed import Int, Real, Relaxed
+from scheduler.policies.relaxed import Int, Real, Relaxed, spans
 
 __all__ = ["Proposal", "descend"]
 
@@ -129,9 +129,9 @@ def _differences(relaxed: Relaxed, first: Int, second: Int, place: Int) -> tuple
     job, row, amount = [], [], []
     for option, sign in ((first, 1.0), (second, -1.0)):
         has = np.flatnonzero(option >= 0)
-        begin, end = relaxed.use_ptr[option[has]], relaxed.use_ptr[option[has] + 1]
-        count = end - begin
-        entry = np.repeat(end - np.cumsum(count), count) + np.arange(count.sum())
+        begin = relaxed.use_ptr[option[has]]
+        count = relaxed.use_ptr[option[has] + 1] - begin
+        _, entry = spans(begin, count)
         job.append(np.repeat(has, count))
         row.append(place[relaxed.use_row[entry]])
         amount.append(sign * relaxed.use_amount[entry])

@@ -12,9 +12,13 @@ import numpy as np
 
 from scheduler.policies.answers import picks
 from scheduler.policies.descent import Proposal, descend
+from scheduler.policies.exact import fractional
 from scheduler.policies.relaxed import Int, Real, Relaxed
 
 __all__ = ["FEW", "Priced", "prices_for"]
+
+SMALL = 1000
+"""Up to so many options one linear program is quicker than proposals one by one."""
 
 FEW = 32
 MANY_JOBS = 500
@@ -76,6 +80,9 @@ def _ask(relaxed: Relaxed, prices: Real, best: Priced) -> tuple[float, Int]:
 
 
 def _lower(relaxed: Relaxed, best: Priced, rounds: int, gap: float) -> None:
+    if len(relaxed.utility) <= SMALL and (prices := fractional(relaxed)) is not None:
+        _ask(relaxed, prices, best)
+        return
     few, proposals = len(relaxed.binding) <= FEW, list[Proposal]()
     if relaxed.jobs >= MANY_JOBS or not few:
         start, typical = best.prices, relaxed.typical()

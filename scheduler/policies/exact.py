@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
+from scheduler.policies.branching import branched
 from scheduler.policies.relaxed import NONE, Int, Real, Relaxed
 
-__all__ = ["Exact", "exact", "polished", "repaired"]
+__all__ = ["Exact", "exact", "fractional", "polished", "repaired"]
 
 CORE_OPTIONS = 4000
 """A core with more options is left as it is: HiGHS would not end within its nodes."""
@@ -54,15 +55,16 @@ def polished(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: flo
     core = np.flatnonzero(
         ~fixed[relaxed.owner] & np.isfinite(relaxed.utility) & (gain[relaxed.owner] - reduced <= slack)
     )
-    if len(core) > CORE_OPTIONS:
-        return None
     start = np.where(fixed, favourite, NONE)
     if (relaxed.usage(start) > relaxed.available).any():
         return None
-    found = _search(relaxed, core, start, gap, NODES)
-    if found is None or relaxed.value(found.option) < relaxed.value(option):
-        return None
-    return found
+    deep = branched(relaxed, core, start, reduced, bound, option, gap / 2 * bound)
+    if deep is not None:
+        return Exact(*deep)
+    found = _search(relaxed, core, start, gap, NODES) if len(core) <= CORE_OPTIONS else None
+    if found is None or relaxed.value(found.option) >= relaxed.value(option):
+        return found
+    return Exact(option, found.bound)
 
 
 def repaired(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: float) -> Exact | None:
@@ -91,9 +93,20 @@ def repaired(relaxed: Relaxed, prices: Real, bound: float, option: Int, gap: flo
     return Exact(found.option, bound)
 
 
-def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | None) -> Exact | None:
-    """Choose among the options `core`; jobs that `start` gives something keep it."""
-    left = relaxed.available - relaxed.usage(start)
+def fractional(relaxed: Relaxed) -> Real | None:
+    """The prices float64[r] at which shares of the options would do best, by one linear program."""
+    everything = np.flatnonzero(np.isfinite(relaxed.utility))
+    highs, rows = _loaded(relaxed, everything, relaxed.available, whole=False)
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
+    prices = np.zeros(len(relaxed.available))
+    prices[rows] = np.maximum(np.array(highs.getSolution().row_dual[: len(rows)]), 0.0)
+    return prices
+
+
+def _loaded(relaxed: Relaxed, core: Int, left: Int, whole: bool) -> tuple[highspy.Highs, Int]:
+    """At most one of the options `core` for each job within what is left, and the rows that they use."""
     column = np.full(len(relaxed.utility), NONE, dtype=np.int64)
     column[core] = np.arange(len(core))
     inside = column[relaxed.used_by] != NONE
@@ -102,15 +115,16 @@ def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | No
     matrix_row = np.concatenate((row, len(rows) + job))
     matrix_col = np.concatenate((column[relaxed.used_by[inside]], np.arange(len(core))))
     amount = np.concatenate((relaxed.use_amount[inside].astype(np.float64), np.ones(len(core))))
-    upper = np.concatenate((left[rows].astype(np.float64), np.ones(len(jobs))))
     order = np.lexsort((matrix_row, matrix_col))
     model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = len(core), len(upper)
+    model.num_col_, model.num_row_ = len(core), len(rows) + len(jobs)
     model.sense_ = highspy.ObjSense.kMaximize
     model.col_cost_ = relaxed.utility[core]
     model.col_lower_, model.col_upper_ = np.zeros(len(core)), np.ones(len(core))
-    model.row_lower_, model.row_upper_ = np.full(len(upper), -highspy.kHighsInf), upper
-    model.integrality_ = [highspy.HighsVarType.kInteger] * len(core)
+    model.row_lower_ = np.full(model.num_row_, -highspy.kHighsInf)
+    model.row_upper_ = np.concatenate((left[rows].astype(np.float64), np.ones(len(jobs))))
+    if whole:
+        model.integrality_ = [highspy.HighsVarType.kInteger] * len(core)
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.start_ = np.searchsorted(matrix_col[order], np.arange(len(core) + 1)).astype(np.int32)
     model.a_matrix_.index_ = matrix_row[order].astype(np.int32)
@@ -118,11 +132,17 @@ def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | No
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", 1)
+    highs.passModel(model)
+    return highs, rows
+
+
+def _search(relaxed: Relaxed, core: Int, start: Int, gap: float, nodes: int | None) -> Exact | None:
+    """Choose among the options `core`; jobs that `start` gives something keep it."""
+    highs, _ = _loaded(relaxed, core, relaxed.available - relaxed.usage(start), whole=True)
     highs.setOptionValue("mip_rel_gap", gap / 2)
     highs.setOptionValue("mip_abs_gap", 0.0)
     if nodes is not None:
         highs.setOptionValue("mip_max_nodes", nodes)
-    highs.passModel(model)
     highs.run()
     info = highs.getInfo()
     if len(core) and info.primal_solution_status != 2:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scheduler.policies.answers import hungriest, taken
 
-__all__ = ["NONE", "Int", "Real", "Relaxed"]
+__all__ = ["NONE", "Int", "Real", "Relaxed", "spans"]
 
 NONE = -1
 
@@ -94,9 +94,7 @@ class Relaxed:
         stays = np.bincount(self.used_by, weights=~first[self.use_row], minlength=len(self.utility)) == 0
         option = np.flatnonzero(stays & np.isfinite(self.utility))
         count = np.bincount(self.owner[option], minlength=self.jobs)
-        used = self.use_ptr[option + 1] - self.use_ptr[option]
-        use_ptr = np.concatenate(([0], np.cumsum(used)))
-        use = np.repeat(self.use_ptr[option] - use_ptr[:-1], used) + np.arange(use_ptr[-1])
+        use_ptr, use = spans(self.use_ptr[option], np.diff(self.use_ptr)[option])
         ptr = np.concatenate(([0], np.cumsum(count)))
         return Relaxed(ptr, self.utility[option], use_ptr, self.use_row[use], self.use_amount[use], available)
 
@@ -132,6 +130,12 @@ class Relaxed:
         reaches = np.flatnonzero((reduced >= gain[self.owner]) & (reduced > 0))[::-1]
         option[self.owner[reaches]] = reaches
         return np.maximum(gain, 0.0), option
+
+
+def spans(first: Int, count: Int) -> tuple[Int, Int]:
+    """Offsets int64[k + 1], and the ranges first[i]:first[i] + count[i] one after the other."""
+    ptr = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
+    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1], dtype=np.int64)
 
 
 def _spread(number: Int) -> Real:

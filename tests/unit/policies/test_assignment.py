@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scheduler.policies import rounding
 from scheduler.policies.assignment import NONE, Assignment, Solution, solve
+from scheduler.policies.branching import branched
 from scheduler.policies.exact import exact
 from scheduler.policies.relaxed import Relaxed
 
@@ -191,3 +192,27 @@ def test_an_unchanged_problem_keeps_its_prices_and_assignment_where_they_were_ne
     again = solve(problem(jobs, available), warm_prices=first.prices, warm_option=first.option)
     assert again.option.tolist() == first.option.tolist()
     assert again.gap <= 1e-4
+
+
+@settings(max_examples=100, deadline=None)
+@given(tiny)
+def test_the_depth_first_search_ends_at_the_best_and_its_bound_holds(drawn: tuple[list[Job], list[int]]) -> None:
+    jobs, available = drawn
+    given_relaxed, none = relaxed(problem(jobs, available)), np.full(len(jobs), NONE)
+    best, usable = best_of_all(jobs, available), np.flatnonzero(np.isfinite(given_relaxed.utility))
+    bound = float(given_relaxed.best(given_relaxed.utility)[0].sum())
+    found = branched(given_relaxed, usable, none, given_relaxed.utility, bound, none, within=0.0)
+    assert found is not None
+    assert given_relaxed.value(found[0]) == pytest.approx(best, abs=1e-9)
+    assert found[1] == pytest.approx(best, abs=1e-9)
+    near = branched(given_relaxed, usable, none, given_relaxed.utility, bound, none, within=2.0)
+    assert near is not None
+    assert given_relaxed.value(near[0]) <= best + 1e-9 <= near[1] + 2e-9
+
+
+def test_a_search_that_would_be_too_long_gives_up() -> None:
+    jobs, _ = crowd(200, 3, 3, seed=2)
+    given_relaxed, none = relaxed(problem(jobs, [100] * 3)), np.full(200, NONE)
+    bound = float(given_relaxed.best(given_relaxed.utility)[0].sum())
+    everything = np.arange(len(given_relaxed.utility))
+    assert branched(given_relaxed, everything, none, given_relaxed.utility, bound, none, within=0.0) is None
