@@ -240,3 +240,17 @@ def test_who_borrowed_less_lately_borrows_first(policy):
     at.end(heavy[0])
     assert at.starts() == ["fair"]
     assert late.state is JobState.WAITING
+
+
+@pytest.mark.parametrize("name", ["balanced", "priority", "srpt", "fifo-best-type"])
+@pytest.mark.parametrize(("borrowing", "places"), [(None, 3), (4, 4), (1000, 4)])
+def test_what_others_leave_idle_is_borrowed_as_far_as_the_quota_says_and_no_further(name, borrowing, places):
+    """A plain number is never exceeded, though all that is idle of it is lent."""
+    at = table(msgspec.structs.replace(QUICK, name=name), 4, red=quota(12, borrowing), blue=quota(4))
+    asks = [at.submit(job(f"j{n}", *H200)) for n in range(5)]
+    at.run_all(*asks)
+    at.later(10)
+    at.run_all(*asks)
+    assert [j.state for j in asks].count(JobState.RUNNING) == places
+    if places == 3:
+        assert {j.reason.code for j in asks if j.state is JobState.WAITING} == {ReasonCode.QUOTA_IN_USE}
