@@ -98,6 +98,8 @@ class TenantTree:
         self.limit: Int = np.minimum(self.limits[1], self.limits[2])
         self._uses: dict[tuple[tuple[Chosen, ...], int], tuple[tuple[int, int], ...]] = {}
         self._places: dict[tuple[int, int, tuple[Chosen, ...], int], tuple[Int, Int]] = {}
+        self._levels: dict[tuple[int, int], Int] = {}
+        self._amounts: dict[tuple[int, tuple[Chosen, ...], int], tuple[Int, Int]] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
             *(
@@ -200,12 +202,24 @@ class TenantTree:
         key = (tenant, tier, chosen, charge)
         found = self._places.get(key)
         if found is None:  # a start is looked at some five times between its choice and its end
+            levels = self._levels.get((tenant, tier))
+            if levels is None:
+                rows = np.arange(tier, len(TIERS))[:, None] * len(self.names) + np.array(self.paths[tenant])
+                levels = self._levels[tenant, tier] = rows.reshape(-1, 1) * len(self.resources)
+            columns, amounts = self._amounts_on(len(levels), chosen, charge)
             if len(self._places) >= REMEMBERED_CHOICES:
                 self._places.clear()
-            rows = np.arange(tier, len(TIERS))[:, None] * len(self.names) + np.array(self.paths[tenant])
-            columns, amounts = np.array(self.uses(chosen, charge), dtype=np.int64).T
-            places = (rows.reshape(-1, 1) * len(self.resources) + columns).reshape(-1)
-            found = self._places[key] = places, np.tile(amounts, rows.size)
+            found = self._places[key] = (levels + columns).reshape(-1), amounts
+        return found
+
+    def _amounts_on(self, levels: int, chosen: tuple[Chosen, ...], charge: int) -> tuple[Int, Int]:
+        """int64[resources]: the columns of a choice; int64[levels and resources]: what it takes, for each level."""
+        found = self._amounts.get((levels, chosen, charge))
+        if found is None:
+            if len(self._amounts) >= REMEMBERED_CHOICES:
+                self._amounts.clear()
+            pairs = np.array(self.uses(chosen, charge), dtype=np.int64)
+            found = self._amounts[levels, chosen, charge] = pairs[:, 0].copy(), np.tile(pairs[:, 1], levels)
         return found
 
     def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
