@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from scheduler.model.accelerators import Provenance
+from scheduler.model.figures import Provenance
 
 __all__ = ["LAYOUT_AXES", "Cell", "CellRate", "Metric", "Observation", "Stack", "layout_parts", "layout_text"]
 
@@ -79,7 +79,8 @@ class Cell(Struct, frozen=True, kw_only=True, order=True):
 class Observation(Struct, frozen=True, kw_only=True):
     """One figure of a cell at a size: `value` in the metric's unit on `count` devices; 0 of the others: not stated.
 
-    `batch`: samples or sequences of a step, or requests at once in serving. `place`: file and line.
+    `batch`: samples or sequences of a step, or requests at once in serving. `run`: figures of the same name are steps
+    of one run, in order; empty: a figure is a run's own summary. `place`: file and line.
     """
 
     cell: Cell
@@ -88,6 +89,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     batch: float = 0.0
     seq_in: int = 0
     seq_out: int = 0
+    run: str = ""
     provenance: Provenance = Provenance.MEASURED
     source: str = ""
     place: str = ""

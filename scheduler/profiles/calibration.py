@@ -25,6 +25,7 @@ __all__ = [
     "sampled",
     "updated",
     "widened",
+    "window_medians",
     "window_rates",
 ]
 
@@ -87,15 +88,19 @@ def window_rates(at_s: FloatArray, done: FloatArray, *, warm_up: int = 3, window
     """Medians (w,) of the rates between progress reports, `window` of them at a time.
 
     `at_s` (n,) ascending seconds, `done` (n,) work done by then. The first `warm_up` intervals hold compiling, tuning
-    and filling of caches and are dropped; intervals without time or progress are pauses and are dropped too. A rest
-    shorter than half a window is left out unless it is all there is.
+    and filling of caches and are dropped; intervals without time or progress are pauses and are dropped too.
     """
     if at_s.shape != done.shape or at_s.ndim != 1:
         raise ValueError(f"reports at {at_s.shape} times tell of {done.shape} amounts")
     spans, gains = np.diff(at_s)[warm_up:], np.diff(done)[warm_up:]
     moving = (spans > 0) & (gains > 0)
     rates = gains[moving] / spans[moving]
-    parts = [rates[start : start + window] for start in range(0, len(rates), window)]
+    return window_medians(rates, window)
+
+
+def window_medians(values: FloatArray, window: int) -> FloatArray:
+    """Medians (w,) of `window` values at a time; a rest shorter than half of that is left out unless it is all."""
+    parts = [values[start : start + window] for start in range(0, len(values), window)]
     whole = [part for part in parts if 2 * len(part) >= window] or parts
     return np.array([np.median(part) for part in whole], dtype=np.float64)
 

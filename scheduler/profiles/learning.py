@@ -3,19 +3,22 @@ before it in its cell.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct, structs
 
 from scheduler.model.accelerators import Provenance
 from scheduler.model.rates import Cell, Observation
-from scheduler.profiles.calibration import Run
+from scheduler.profiles.calibration import Run, run_of, window_medians
 from scheduler.profiles.store import Store
 from scheduler.profiles.table import Rate
 
 __all__ = ["CellScore", "Learnt", "cell_at_size", "learn"]
 
+
+WARM_UP, WINDOW = 3, 5
+"""Steps: compiling and tuning, and how many a median is taken of."""
 
 UNTOLD_SD = 0.2
 """Log units by which two publications of one configuration differ, in settings that they do not tell."""
@@ -53,20 +56,39 @@ def cell_at_size(seen: Observation, *, predicted: bool) -> Cell:
 
 
 def learn(observations: Sequence[Observation], predicted: Sequence[Rate | None], store: Store) -> Learnt:
-    """Observe one after the other, each foreseen first by its prediction and by the store as it then is.
+    """Observe one after the other, each foreseen first by its prediction and by the store as it then is. Steps of one
+    run count as one: its first `WARM_UP` are dropped, the rest summed up by medians of windows.
 
     An order of sizes is none of time, so drift is not watched for.
     """
     found: dict[Cell, list[tuple[float, Rate | None, Rate | None]]] = {}
-    for seen, said in zip(observations, predicted, strict=True):
+    for seen, said, run in _runs(observations, predicted):
         cell = cell_at_size(seen, predicted=said is not None)
         entry = store.known.get(cell)
         after = store.rate(cell, said) if said is not None or entry is None or not entry.relative else None
-        found.setdefault(cell, []).append((seen.value, said, after))
-        run = Run(math.log(seen.value), 0.0 if seen.provenance is Provenance.MEASURED else UNTOLD_SD)
+        found.setdefault(cell, []).append((math.exp(run.log_rate), said, after))
         observed = store.observe(cell, run, said, seen.source, provenance=seen.provenance, watch=False)
         store = observed.store
     return Learnt(store, tuple(_score(cell, found[cell]) for cell in sorted(found)))
+
+
+def _runs(
+    observations: Sequence[Observation], predicted: Sequence[Rate | None]
+) -> Iterator[tuple[Observation, Rate | None, Run]]:
+    """One of each run, where its first figure stands; a run no longer than the warm-up tells nothing."""
+    steps: dict[tuple[str, Cell, float], list[float]] = {}
+    for seen in observations:
+        if seen.run:
+            steps.setdefault((seen.run, seen.cell, seen.batch), []).append(seen.value)
+    for seen, said in zip(observations, predicted, strict=True):
+        if not seen.run:
+            untold = 0.0 if seen.provenance is Provenance.MEASURED else UNTOLD_SD
+            yield seen, said, Run(math.log(seen.value), untold)
+            continue
+        values = steps.pop((seen.run, seen.cell, seen.batch), [])[WARM_UP:]
+        run = run_of(window_medians(np.array(values), WINDOW))
+        if run is not None:
+            yield seen, said, run
 
 
 def _score(cell: Cell, rows: Sequence[tuple[float, Rate | None, Rate | None]]) -> CellScore:

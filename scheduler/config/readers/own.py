@@ -29,7 +29,7 @@ OWN_COLUMNS: Final = ("family", "devices")
 OWN_METRICS: Final = {metric.value: metric for metric in Metric}
 OPTIONAL: Final = (
     "accelerator", "precision", "layout", "batch", "seq_in", "seq_out", "driver", "runtime", "framework", "image",
-    "source",
+    "source", "run", "step",
 )  # fmt: skip
 MAX_JSON_BYTES: Final = 64 << 20
 
@@ -57,7 +57,8 @@ MILLISECONDS: Final = ("ms", "s", "sec", "us", "ns")
 
 
 def read_own(path: str | Path, catalog: Catalog, told: Told | None = None) -> Readings:
-    """A table with `family`, `devices` and at least one of the metrics' names for a column, such as `step_s`."""
+    """A table with `family`, `devices` and at least one of the metrics' names for a column, such as `step_s`. With a
+    column `step` or `run` a row is one step, and the rows of a run are in the order of its steps."""
     told = told or Told()
     found: list[Observation] = []
     for line in read_table(path, OWN_COLUMNS):
@@ -152,6 +153,7 @@ def _row(line: Line, metric: Metric, value: float, catalog: Catalog, told: Told,
         batch=shape.get("batch", line.real("batch", 0, 1e9) if said["batch"] else 0.0),
         seq_in=int(shape.get("seq_in", line.whole("seq_in", 0, 10**8) if said["seq_in"] else 0)),
         seq_out=int(shape.get("seq_out", line.whole("seq_out", 0, 10**8) if said["seq_out"] else 0)),
+        run=f"{line.file}:{said['run'] or 1}" if said["run"] or said["step"] else "",
         source=said["source"] or Path(line.file).name,
     )
     return observation(line, metric.value, seen)

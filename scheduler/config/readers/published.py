@@ -37,6 +37,8 @@ UNSTATED_BATCH: Final = ("", "max", "saturated")
 NEVER_SO_WIDE: Final = 8
 """Devices of the systems that the serving points were measured on; wider splits there are slips of the pen."""
 
+SILICON_AXES: Final = {"adp": "attention_dp_size", "ep": "moe_ep_size"}
+
 METRICS: Final[Mapping[str, tuple[Metric, str, bool]]] = {
     "tokens_per_s_per_device": (Metric.TOKENS, "tokens/s/device", True),
     "tokens_per_s_total": (Metric.TOKENS, "tokens/s", False),
@@ -149,16 +151,19 @@ def _silicon(line: Line, catalog: Catalog) -> list[Observation] | str:
         return "device that the catalog does not have"
     if not said["tp_size"] or not said["batch_size"]:
         return "batch or split not stated"
-    tp, pp = line.whole("tp_size", 1, 4096), _whole_or_one(line, "pp_size")
-    if tp * pp > NEVER_SO_WIDE:
+    sizes = {"tp": line.whole("tp_size", 1, 4096), "pp": _whole_or_one(line, "pp_size")}
+    sizes |= {
+        axis: _whole_or_one(line, column) for axis, column in SILICON_AXES.items() if said.get(column, "").strip()
+    }
+    count = sizes["tp"] * sizes["pp"] * sizes.get("adp", 1)
+    if count > NEVER_SO_WIDE:
         return f"split over more than {NEVER_SO_WIDE} devices"
     source = said.get("silicon_data_source", "")
     image = re.search(r"image=([^;\s]+)", source)
     stack = Stack(
         framework=f"{line.text('backend')} {said['backend_version']}".strip(), image=image[1] if image else ""
     )
-    adp = line.whole("attention_dp_size", 1, 4096) if said.get("attention_dp_size", "").strip() else 1
-    layout = layout_text({"tp": str(tp), "pp": str(pp), "adp": str(adp)})
+    layout = layout_text({axis: str(size) for axis, size in sizes.items()})
     made = []
     for column, metric in (("silicon_ttft_ms", Metric.TTFT), ("silicon_tpot_ms", Metric.TPOT)):
         if not said[column].strip():
@@ -174,7 +179,7 @@ def _silicon(line: Line, catalog: Catalog) -> list[Observation] | str:
         seen = Observation(
             cell=cell,
             value=line.real(column, 1e-9, 1e12),
-            count=tp * pp,
+            count=count,
             batch=line.real("batch_size", 1, 1e6),
             seq_in=line.whole("isl", 1, 10**8),
             seq_out=line.whole("osl", 0, 10**8),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from scheduler.config.cursor import nearest
 from scheduler.config.readers.table import Line
@@ -150,17 +150,7 @@ def observation(line: Line, column: str, seen: Observation) -> Observation:
     if seen.count % tied:
         problem = f"the layout {seen.cell.layout} does not divide {seen.count} devices"
         raise line.wrong(column, problem, "tp x pp x cp divides the devices of a job")
-    return Observation(
-        cell=seen.cell,
-        value=seen.value,
-        count=seen.count,
-        batch=seen.batch,
-        seq_in=seen.seq_in,
-        seq_out=seen.seq_out,
-        provenance=seen.provenance,
-        source=seen.source,
-        place=f"{line.file}:{line.number}",
-    )
+    return structs.replace(seen, place=f"{line.file}:{line.number}")
 
 
 def named(line: Line, told: str, column: str, what: str) -> str:

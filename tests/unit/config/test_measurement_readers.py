@@ -163,6 +163,13 @@ def test_a_table_of_ones_own_says_its_stack_row_by_row(tmp_path):
     assert (found.cell.metric, found.value, found.count) == (Metric.STEP_TIME, 1.5, 16)
 
 
+def test_rows_with_a_step_are_steps_of_a_run(tmp_path):
+    found = read(tmp_path, "family,devices,run,step,step_s", "m,8,a,1,2.0", "m,8,a,2,1.0", "m,8,b,1,2.0", told=H200)
+    assert [o.run.rpartition(":")[2] for o in found.observations] == ["a", "a", "b"]
+    plain = read(tmp_path, "family,devices,step_s", "m,8,2.0", told=H200)
+    assert plain.observations[0].run == ""
+
+
 def test_what_a_table_leaves_out_may_be_told_with_it(tmp_path):
     found = read(tmp_path, "family,devices,steps_per_s", "m,8,2.0", told=H200).observations[0]
     assert (found.cell.accelerator, found.cell.layout, found.cell.stack.runtime) == ("h200", "tp=2", "cuda 12.8")

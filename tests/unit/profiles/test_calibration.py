@@ -26,7 +26,7 @@ from scheduler.profiles.calibration import (
     window_rates,
 )
 from scheduler.profiles.declared import declared_alarms
-from scheduler.profiles.drift import Drift, Shift, ratio_alarm
+from scheduler.profiles.drift import Drift, Nodes, Shift, ratio_alarm
 from scheduler.profiles.store import Known, Store, store_of
 from scheduler.profiles.table import Rate
 
@@ -200,6 +200,20 @@ def test_a_node_that_slows_down_is_noticed_and_one_bad_run_is_not():
     assert drift.shift is Shift.SLOWER
 
 
+def test_a_node_that_slows_every_job_down_is_named_and_its_neighbours_are_not():
+    store, nodes = Store(), Nodes()
+    cells = [structs.replace(CELL, family=name) for name in ("a", "b", "c")]
+    for round_ in range(12):
+        for cell in cells:
+            for node in ("n1", "n2"):
+                factor = 0.85 if node == "n2" and round_ >= 6 else 1.0
+                seen = store.observe(cell, Run(math.log(100.0 * factor), 0.0), watch=False)
+                store, nodes = seen.store, nodes.after(node, seen.off)
+        if round_ == 5:
+            assert nodes.slower == ()
+    assert nodes.slower == ("n2",)
+
+
 def test_false_alarms_are_rare():
     rng, alarms = np.random.default_rng(2), 0
     for _ in range(100):
@@ -286,6 +300,12 @@ def test_a_cell_that_slows_down_raises_an_alarm_and_follows():
     assert Shift.SLOWER in shifts[10:]
     assert store.rate(CELL).value == pytest.approx(66.0, rel=0.05)
     assert store.known[CELL].version == 2
+
+
+def test_a_time_that_grows_is_a_cell_that_slows_down():
+    slower = structs.replace(CELL, metric=Metric.TPOT)
+    _, shifts = observed(Store(), [10.0] * 10 + [15.0] * 6, slower)
+    assert Shift.SLOWER in shifts and Shift.FASTER not in shifts
 
 
 def test_a_cell_known_relative_to_predictions_needs_one():

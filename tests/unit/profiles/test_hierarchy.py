@@ -23,7 +23,7 @@ def simulated(rng, devices, between, within, noise):
     return drawn + rng.normal(0, noise, len(device)), np.stack([device, cell], axis=1)
 
 
-def coverage(devices, scatter, floors, seen, worlds=250, seed=7):
+def coverage(devices, scatter, floors, seen, worlds=160, seed=7):
     """Of worlds, how many 90 % intervals of a new device's observation hold it, after `seen` observations there."""
     rng, held = np.random.default_rng(seed), 0
     for _ in range(worlds):
@@ -40,15 +40,15 @@ def coverage(devices, scatter, floors, seen, worlds=250, seed=7):
 @pytest.mark.parametrize("seen", [0, 1])
 @pytest.mark.parametrize("scatter", [(0.5, 0.1, 0.1), (0.1, 0.1, 0.2)])
 def test_ninety_per_cent_intervals_hold_ninety_per_cent(devices, seen, scatter):
-    low, high = stats.binom.interval(0.99, 250, 0.9)
+    low, high = stats.binom.interval(0.99, 160, 0.9)
     assert low <= coverage(devices, scatter, (0.0, 0.0), seen) <= high
 
 
 @pytest.mark.parametrize("devices", [3, 6])
 @pytest.mark.parametrize("between", [0.0, 0.1, 0.25])
 def test_with_the_floor_few_devices_never_promise_too_much(devices, between):
-    low, _ = stats.binom.interval(0.99, 150, 0.9)
-    assert coverage(devices, (between, 0.1, 0.1), (0.25, 0.0), seen=0, worlds=150) >= low
+    low, _ = stats.binom.interval(0.99, 100, 0.9)
+    assert coverage(devices, (between, 0.1, 0.1), (0.25, 0.0), seen=0, worlds=100) >= low
 
 
 def test_the_scatter_found_is_that_of_the_residuals_when_groups_are_many():

@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from scheduler.model.accelerators import Provenance
 from scheduler.model.rates import Cell, Metric, Observation, Stack
@@ -65,3 +66,19 @@ def test_a_store_goes_on_from_where_it_stopped(factors):
     later = learn(figures[1:], [said(100.0)] * (len(figures) - 1), half).store
     assert later == at_once
     assert math.isfinite(later.rate(CELL, said(100.0)).value)
+
+
+def test_steps_of_a_run_count_as_one_run_without_its_warm_up_and_stragglers():
+    steps = [0.5, 5.0, 8.0, *[10.0] * 20, 2.0, *[10.0] * 4]
+    figures = [structs.replace(seen(value), run="a.csv:1") for value in steps]
+    figures += [structs.replace(seen(value), run="a.csv:2") for value in [1.0, 1.0, 1.0, *[11.0] * 10]]
+    found = learn(figures, [None] * len(figures), Store())
+    (entry,) = found.store
+    assert entry.belief.runs == 2
+    assert 10.0 <= math.exp(entry.belief.mean) <= 11.0
+    assert found.scores[0].error_after == pytest.approx(100 / 11, rel=0.01)
+
+
+def test_a_run_that_is_all_warm_up_tells_nothing():
+    figures = [structs.replace(seen(value), run="r") for value in (1.0, 2.0)]
+    assert len(learn(figures, [None, None], Store()).store) == 0
