@@ -13,7 +13,6 @@ __all__ = ["base_environment", "checkout", "rank_environment"]
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 REFUSED_PREFIX = "RAY_"  # no rank finds its way to Ray, not even by its own wish
-ARRAY_INDEX = "DUALTRACK_ARRAY_INDEX"  # the one name of ours that the command itself sets, for a member of an array
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -48,7 +47,7 @@ def rank_environment(
     env["PYTHONUNBUFFERED"] = "1"
     env["OMP_NUM_THREADS"] = str(_threads(request))
     env.update(request.stack_env)
-    given = {k: v for k, v in task.env.items() if k == ARRAY_INDEX or not _is_refused(k)}
+    given = {k: v for k, v in task.env.items() if not _is_refused(k)}
     env.update(given)
     env["PYTHONPATH"] = _python_path(given.get("PYTHONPATH", ""), request.start.workdir, base.get("PYTHONPATH", ""))
     if not env["PYTHONPATH"]:

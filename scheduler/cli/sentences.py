@@ -87,6 +87,10 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         if r.need
         else f"The model does not fit into that many devices{_on(r)}; ask for more of them."
     ),
+    _C.OBJECTIVES_MISSED: lambda r: (
+        f"A replica of {_what(r, r.need)} is not expected to serve a single request within the objectives; "
+        "give it more devices, or ease them."
+    ),
     _C.NO_RATE: lambda r: (
         f"Nothing is known of its speed{_on(r)}; state one under workload.measured, or choose another accelerator."
     ),

@@ -15,6 +15,7 @@ from scheduler.config.values import date, duration, labels, name, names, tenant_
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import MAIN_ROLE, Job, JobType, Moves, Resources, Role
 from scheduler.model.tenants import JobClass
+from scheduler.model.transformers import find_transformer
 
 __all__ = ["decode_job", "job_of", "load_jobs", "parse_jobs"]
 
@@ -52,7 +53,7 @@ def job_of(cursor: Cursor, catalog: Catalog | None = None) -> Job:
         work=work(found_work, kind, catalog) if found_work else no_work(kind),
         **_rest(fields),
     )
-    _agree(job, fields)
+    _agree(job, fields, catalog)
     return job
 
 
@@ -123,7 +124,7 @@ def _role(fields: Fields, role: str, catalog: Catalog | None, shared: Fields | N
     )
 
 
-def _agree(job: Job, fields: Fields) -> None:
+def _agree(job: Job, fields: Fields, catalog: Catalog | None) -> None:
     """What no field can tell alone."""
     if job.type is JobType.INFERENCE and job.service is None:
         raise fields.place.wrong("an inference job needs `service`", "say what it serves, or change `type`")
@@ -135,8 +136,13 @@ def _agree(job: Job, fields: Fields) -> None:
     if job.moves is Moves.ANY and not portable:
         remedy = "set `checkpoint.portable: true` if any device type can resume it, else `moves: same_accelerator`"
         raise fields["moves"].wrong("`any` needs a checkpoint that is portable", remedy)
-    if job.work.model is None and any(not role.resources.options for role in job.roles):
+    told = job.work.model is not None or _serves_a_known_model(job, catalog)
+    if not told and any(not role.resources.options for role in job.roles):
         lacking = next(role.name for role in job.roles if not role.resources.options)
         where = f"of role `{lacking}` " if len(job.roles) > 1 else ""
         remedy = "list accelerators with counts, or describe the model so that options can be proposed"
         raise fields.place.wrong(f"`resources.options` {where}or `workload.model` is needed", remedy)
+
+
+def _serves_a_known_model(job: Job, catalog: Catalog | None) -> bool:
+    return job.service is not None and catalog is not None and bool(find_transformer(catalog.models, job.service.model))

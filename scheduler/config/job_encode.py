@@ -123,9 +123,10 @@ def _work(work: Work, kind: JobType) -> Form:
     _put(form, "class", work.work_class.value, default_class(kind).value)
     if work.model is not None:
         shape = work.model
-        form["model"] = {"params": _number(shape.params)}
-        _put(form["model"], "active_params", _number(shape.active_params), 0)
-        for key in ("layers", "hidden", "seq_len"):
+        form["model"] = {"name": shape.name} if shape.name else {"params": _number(shape.params)}
+        if not shape.name:
+            _put(form["model"], "active_params", _number(shape.active_params), 0)
+        for key in ("seq_len",) if shape.name else ("layers", "hidden", "seq_len"):
             _put(form["model"], key, getattr(shape, key), 0)
     if work.amount is not None:
         form[work.unit.value] = _number(work.amount)

@@ -1,10 +1,14 @@
 """What a job computes: its class, its model, how much of it there is, and the speeds its user has seen."""
 
+from msgspec import structs
+
 from scheduler.config.cluster import known_accelerator
-from scheduler.config.cursor import Cursor, Fields
+from scheduler.config.cursor import Cursor, Fields, nearest
 from scheduler.config.limits import MAX_COUNT, MAX_LIST
 from scheduler.model.accelerators import Catalog, WorkClass
 from scheduler.model.jobs import JobType, Measured, ModelShape, Work, WorkUnit
+from scheduler.model.transformers import find_transformer
+from scheduler.model.weights import active_parameters, parameters
 
 __all__ = ["default_class", "no_work", "work"]
 
@@ -28,7 +32,7 @@ def work(cursor: Cursor, kind: JobType, catalog: Catalog | None) -> Work:
         work_class=given.enum(WorkClass) if given else default_class(kind),
         unit=unit,
         amount=amount,
-        model=_model(model) if model else None,
+        model=_model(model, catalog) if model else None,
         global_batch=batch.integer(1, 10**12) if batch else 0,
         measured=_measured(measured, catalog) if measured else (),
     )
@@ -48,8 +52,17 @@ def _amount(fields: Fields) -> tuple[WorkUnit, float | None]:
     return named[0], fields[named[0].value].number(0, 1e24, above=True)
 
 
-def _model(cursor: Cursor) -> ModelShape:
-    fields = cursor.fields("params", "active_params", "layers", "hidden", "seq_len")
+def _model(cursor: Cursor, catalog: Catalog | None) -> ModelShape:
+    """A name that the catalog knows, alone or with the sequence length; or sizes."""
+    if not cursor.is_mapping:
+        return _named(cursor, catalog)
+    fields = cursor.fields("name", "params", "active_params", "layers", "hidden", "seq_len")
+    called, length = fields.get("name"), fields.get("seq_len")
+    if called is not None:
+        extra = [key for key in cursor.fields_named() if key not in ("name", "seq_len")]
+        if extra:
+            raise fields[extra[0]].wrong(f"the model is named, and {extra[0]} follows from that", "give one of the two")
+        return structs.replace(_named(called, catalog), seq_len=length.integer(1, 1_000_000_000) if length else 0)
     params = fields["params"].number(0, 1e16, above=True)
     active = fields.get("active_params")
     layers, hidden, seq_len = fields.get("layers"), fields.get("hidden"), fields.get("seq_len")
@@ -63,6 +76,24 @@ def _model(cursor: Cursor) -> ModelShape:
     if active and made.active_params > params:
         raise active.wrong("more parameters are active than there are", f"at most {params:g}")
     return made
+
+
+def _named(cursor: Cursor, catalog: Catalog | None) -> ModelShape:
+    name = cursor.line_of_text(128)
+    if catalog is None:
+        return ModelShape(params=0.0, name=name)
+    found = find_transformer(catalog.models, name)
+    if found is None:
+        remedy = nearest(name, [t.name for t in catalog.models]) if catalog.models else "give its sizes: params, layers"
+        raise cursor.wrong(f"no model is called `{name}`", remedy)
+    total, active = float(parameters(found)), float(active_parameters(found))
+    return ModelShape(
+        params=total,
+        active_params=active if found.experts else 0.0,
+        layers=found.layers,
+        hidden=found.hidden,
+        name=found.name,
+    )
 
 
 def _measured(cursor: Cursor, catalog: Catalog | None) -> tuple[Measured, ...]:

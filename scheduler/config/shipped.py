@@ -1,18 +1,22 @@
 """The files that ship with dualtrack, found by short name wherever the package is installed."""
 
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Final
+
+from msgspec import structs
 
 from scheduler.config.accelerators import joined, load_accelerators
 from scheduler.config.cursor import nearest
 from scheduler.config.limits import SMALL_LIMITS
 from scheduler.config.models import joined_models, load_models_file
+from scheduler.config.profiles import load_profiles
 from scheduler.config.refusal import refusal
 from scheduler.model.accelerators import Catalog
 from scheduler.model.transformers import Transformer
 
-__all__ = ["load_catalog", "load_models", "shipped", "shipped_names"]
+__all__ = ["load_catalog", "load_models", "shipped", "shipped_names", "with_profiles"]
 
 PACKAGE: Final = "cluster_configs"
 FOLDERS: Final = {
@@ -30,9 +34,21 @@ MAX_FILES: Final = 1_000
 
 
 def load_catalog(directory: str | Path | None = None) -> Catalog:
-    """Every accelerator file of a directory as one catalog in order of name; without one, the shipped files."""
+    """Every accelerator file of a directory as one catalog in order of name; without one, the shipped files. With it
+    the shipped architectures and profiles."""
     paths = _files(directory, "accelerators")
-    return joined((str(path), load_accelerators(path)) for path in paths)
+    found = joined((str(path), load_accelerators(path)) for path in paths)
+    return with_profiles(structs.replace(found, models=load_models()), _files(None, "profiles"))
+
+
+def with_profiles(catalog: Catalog, paths: Iterable[str | Path]) -> Catalog:
+    """The catalog with what profile files hold; of two figures of one cell, and of two fits, the later one counts."""
+    rates, fits = {rate.cell: rate for rate in catalog.rates}, dict(catalog.fits)
+    for path in paths:
+        profiles = load_profiles(path, catalog)
+        rates |= {rate.cell: rate for rate in profiles.rates}
+        fits |= profiles.fits
+    return structs.replace(catalog, rates=tuple(rates.values()), fits=fits)
 
 
 def load_models(directory: str | Path | None = None) -> tuple[Transformer, ...]:

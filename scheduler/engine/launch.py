@@ -99,7 +99,7 @@ def _task(state: State, job: JobRecord, attempt: Attempt, grant: Grant, ranks: t
         local_ranks=count,
         replica=grant.replica,
         entrypoint=role.entrypoint,
-        env=_environment(job, role),
+        env=_environment(job, role, attempt),
         image=_image(role, kind.name),
         cpu_milli=grant.cpu_milli,
         memory_mib=grant.memory_mib,
@@ -114,10 +114,11 @@ def _numbers(devices: int) -> tuple[int, ...]:
     return tuple(bit for bit in range(devices.bit_length()) if devices >> bit & 1)
 
 
-def _environment(job: JobRecord, role: Role) -> dict[str, str]:
-    if job.array is None:
-        return dict(role.env)
-    return {**role.env, "DUALTRACK_ARRAY_INDEX": str(job.array.index)}
+def _environment(job: JobRecord, role: Role, attempt: Attempt) -> dict[str, str]:
+    told = {} if job.array is None else {"DUALTRACK_ARRAY_INDEX": str(job.array.index)}
+    if attempt.allocation.layout and role is job.spec.roles[0]:
+        told["DUALTRACK_LAYOUT"] = attempt.allocation.layout
+    return {**role.env, **told}
 
 
 def _image(role: Role, accelerator: str) -> str:
@@ -130,5 +131,5 @@ def _pace_s(state: State, job: JobRecord, attempt: Attempt) -> float:
     held = int(state.columns.job("current")[job.number])
     if held < 0 or not state.rows_of[job.number].rows[held].option.rate.absolute:
         return 0.0
-    held = attempt.allocation
-    return 1.0 / ((held.modelled or held.rate) * state.config.cluster.emulation.speedup)
+    granted = attempt.allocation
+    return 1.0 / ((granted.modelled or granted.rate) * state.config.cluster.emulation.speedup)

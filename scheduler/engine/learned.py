@@ -15,8 +15,9 @@ from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import Job, Work
 from scheduler.model.units import WHOLE_DEVICE
+from scheduler.profiles.memory import devices_needed
 from scheduler.profiles.observed import Correction, corrections, scale_of
-from scheduler.profiles.table import rate_of
+from scheduler.profiles.speeds import Speeds
 
 __all__ = ["Learned"]
 
@@ -38,7 +39,7 @@ class Learned:
         self._kinds: dict[bytes, int] = {}
         self._kind_of: dict[int, int] = {}
         self._seen: dict[int, dict[str, dict[tuple[int, int], float]]] = {}
-        self._works: dict[int, Work] = {}
+        self._jobs: dict[int, Job] = {}
         self._found: dict[int, Mapping[str, Correction]] = {}
         self._encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -70,25 +71,28 @@ class Learned:
         for _, kind in sorted(self._kinds.items()):
             for name, correction in sorted(self._found.get(kind, NOTHING).items()):
                 if correction.attempts:
-                    yield self._works[kind], name, correction
+                    yield structs.replace(self._jobs[kind].work, amount=None), name, correction
 
     def _kind(self, job: JobRecord) -> int:
         found = self._kind_of.get(job.number)
         if found is None:
             found = self._kinds.setdefault(self._key(job.spec), len(self._kinds))
             self._kind_of[job.number] = found
-            self._works.setdefault(found, structs.replace(job.spec.work, amount=None))
+            self._jobs.setdefault(found, job.spec)
         return found
 
     def _key(self, job: Job) -> bytes:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)
-        return self._encoder.encode((job.tenant, speed, job.roles[0].image))
+        return self._encoder.encode((job.tenant, job.type, job.service, len(job.roles), speed, job.roles[0].image))
 
     def _corrections(self, kind: int) -> Mapping[str, Correction]:
         scales = {}
+        job = self._jobs[kind]
         for accelerator in self.catalog:
-            rate = rate_of(self._works[kind], accelerator, 1, self.catalog)
+            needed = devices_needed(job.work.model, job.type, accelerator) if job.work.model else 1
+            count = 2 ** (needed - 1).bit_length()
+            rate = Speeds(job, accelerator, (count,), self.catalog).rate(count)
             if rate is not None:
                 scales[accelerator.name] = scale_of(rate)
         return corrections(scales, {name: list(seen.values()) for name, seen in self._seen[kind].items()})

@@ -152,8 +152,8 @@ class State:
         self.accounts = Accounts(self.config, self.tree, self.book.prices)
         self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.emulated)
         for job in self.jobs:
-            for attempt in job.attempts:
-                self.learned.note(job, attempt)
+            for past in job.attempts:
+                self.learned.note(job, past)
         for job in self.jobs:
             self._add_columns(job)
             for ended in job.attempts:
@@ -273,8 +273,8 @@ class State:
         for other in self.learned.kin(job, [self.jobs[number] for number in self.rows_of]):
             rows = self.rows_of[other.number] = self.rows.of_job(other.spec, self.tenant_of(other), other.actor.user)
             self.columns.bury(other.number)
-            place, attempt = self._lay(rows), other.attempt
-            held = NONE if attempt is None else self._option_held(other, attempt)
+            place, present = self._lay(rows), other.attempt
+            held = NONE if present is None else self._option_held(other, present)
             self.columns.put(other.number, {**place, "current": held})
             self.mark_moves(other)
         if self.columns.wasteful:

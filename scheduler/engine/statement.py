@@ -79,4 +79,5 @@ class Statement:
             charge=option.charge,
             job_class=job_class,
             modelled=rate.value / rate.learned if rate.absolute else 0.0,
+            layout=option.layout,
         )

@@ -2,25 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct, field
 
+from scheduler.model.figures import Confidence, Figure, Provenance
+from scheduler.model.rates import CellRate
+from scheduler.model.transformers import Transformer
+
 __all__ = ["Accelerator", "Catalog", "Confidence", "Figure", "Provenance", "Rings", "Track", "WorkClass"]
-
-
-class Provenance(StrEnum):
-    """How a figure came about."""
-
-    MEASURED = "measured"  # by us, on the device
-    PUBLISHED = "published"  # by the vendor or a third party, with a source
-    DERIVED = "derived"  # by arithmetic on published figures
-    MODELLED = "modelled"  # by judgement or a model; never quoted as a measurement
-
-
-class Confidence(StrEnum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
 
 
 class Track(StrEnum):
@@ -40,17 +30,6 @@ class WorkClass(StrEnum):
     BATCH_DECODE = "batch_decode"  # large batches or mixtures of experts
     EMBEDDING = "embedding"
     COMMUNICATION = "communication"
-
-
-class Figure(Struct, frozen=True):
-    """One number with its band [low, high] (both inclusive) and its provenance."""
-
-    value: float
-    low: float
-    high: float
-    provenance: Provenance = Provenance.MODELLED
-    confidence: Confidence = Confidence.LOW
-    source: str = ""
 
 
 class Rings(Struct, frozen=True):
@@ -94,9 +73,16 @@ class Accelerator(Struct, frozen=True, kw_only=True):
 
 
 class Catalog(Struct, frozen=True):
-    """Accelerators by name; the order of names is the order of every array that has a row per accelerator."""
+    """Accelerators by name; the order of names is the order of every array that has a row per accelerator.
+
+    With them go what rates are made of: architectures by name, figures of cells, and the fits of models of speed as
+    plain values by their section, which `profiles` reads.
+    """
 
     accelerators: tuple[Accelerator, ...]
+    models: tuple[Transformer, ...] = ()
+    rates: tuple[CellRate, ...] = ()
+    fits: Mapping[str, Any] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Accelerator]:
         return iter(self.accelerators)

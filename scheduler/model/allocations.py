@@ -39,7 +39,8 @@ class Chosen(Struct, frozen=True, gc=False):
 
 class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     """`rate` in work units per second as forecast; `charge` in thousandths of compute units. `modelled`: the rate
-    without what running jobs have shown, or 0 where only the ratio between options is known.
+    without what running jobs have shown, or 0 where only the ratio between options is known. `layout`: how the first
+    role is best split over its devices, where a model of speed tells.
 
     `job_class` says which limits it counts against; like the charge it is frozen when granted.
     """
@@ -50,3 +51,4 @@ class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     charge: int
     job_class: JobClass = JobClass.STANDARD
     modelled: float = 0.0
+    layout: str = ""

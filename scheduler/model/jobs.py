@@ -134,13 +134,15 @@ class Resources(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ModelShape(Struct, frozen=True, kw_only=True, gc=False):
-    """A transformer in the figures that its speed and memory follow from; zero means not stated."""
+    """A transformer in the figures that its speed and memory follow from; zero means not stated. `name`: of one in the
+    catalog, whose figures these then are."""
 
     params: float
     active_params: float = 0.0
     layers: int = 0
     hidden: int = 0
     seq_len: int = 0
+    name: str = ""
 
 
 class Measured(Struct, frozen=True, kw_only=True, gc=False):

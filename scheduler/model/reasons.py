@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     GRANULARITY = "granularity"  # the vendor cannot grant that count
     NOT_SHAREABLE = "not_shareable"  # a share of a device is asked for where devices are granted whole
     MEMORY_FLOOR = "memory_floor"  # the model does not fit into that many devices
+    OBJECTIVES_MISSED = "objectives_missed"  # a replica of that many devices cannot serve within them
     NO_RATE = "no_rate"  # nothing is known of its speed there
     UNCERTAIN_RATE = "uncertain_rate"  # its speed there is a guess, and the job's file does not list it
     BELOW_MIN_EFFICIENCY = "below_min_efficiency"

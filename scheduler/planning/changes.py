@@ -18,7 +18,7 @@ from scheduler.model.jobs import Job, Moves, Option
 from scheduler.model.lifecycle import JobState
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import US_PER_S
-from scheduler.profiles.table import rate_of
+from scheduler.profiles.speeds import Speeds
 
 __all__ = ["Change", "Edit", "Part", "changes_of", "run_time_us"]
 
@@ -81,7 +81,7 @@ def changes_of(state: State, job: Job, now_us: int, *, has_progress: bool = Fals
 def run_time_us(state: State, job: Job, accelerator: str, count: int) -> tuple[int, int] | None:
     """How long the whole work takes on the devices: expected, and at the slow end of the band. None if unknown."""
     chip = state.config.catalog.get(accelerator)
-    rate = rate_of(job.work, chip, count, state.config.catalog) if chip else None
+    rate = Speeds(job, chip, (count,), state.config.catalog).rate(count) if chip else None
     if rate is None or not rate.absolute or job.work.amount is None or rate.low <= 0:
         return None
     return round(job.work.amount / rate.value * US_PER_S), round(job.work.amount / rate.low * US_PER_S)

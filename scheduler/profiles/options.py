@@ -8,13 +8,16 @@ from msgspec import Struct
 
 from scheduler.model.accelerators import Accelerator, Catalog, Provenance
 from scheduler.model.allocations import Chosen
-from scheduler.model.jobs import Job, JobType, Option, Prefer, Role, Work
+from scheduler.model.jobs import Job, JobType, Option, Prefer, Role
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.memory import devices_needed
-from scheduler.profiles.observed import Correction, corrected
-from scheduler.profiles.table import Rate, rate_of, relative_rate
+from scheduler.profiles.modelled import served_shape, useful_counts
+from scheduler.profiles.observed import COMMON, Correction, corrected
+from scheduler.profiles.serving_rate import replicas_needed
+from scheduler.profiles.speeds import Speeds
+from scheduler.profiles.table import Rate, relative_rate
 
 __all__ = ["JobOption", "OptionSet", "expand"]
 
@@ -24,6 +27,14 @@ MAX_COMBINATIONS = 256
 WIDEST_PROPOSED_BAND = 2.0
 """High over low of a modelled rate per device; with a wider one an accelerator is taken only for opportunistic jobs, or
 when the job's file lists it: that is the consent."""
+
+USUAL_MIN_EFFICIENCY = 0.5
+LEAST_SEARCHED = 64
+SEARCHED_DOUBLINGS = 4
+"""Layouts are searched on up to so many devices, or times the least that hold the model."""
+
+MOST_PROPOSED = 6
+"""Counts per accelerator."""
 
 PROPOSED_DOUBLINGS = 3
 """A job that gives only its model is offered the smallest power of two that holds it, and so many doublings."""
@@ -41,6 +52,7 @@ class JobOption(Struct, frozen=True, kw_only=True, gc=False):
     granule: int = 0
     after_wait_us: int = 0
     rank: int = 0
+    layout: str = ""  # of the first role's devices, where a model of speed says which is fastest
 
 
 class OptionSet(Struct, frozen=True, gc=False):
@@ -56,6 +68,7 @@ class _Candidate(Struct, frozen=True, gc=False):
     after_wait_us: int
     listed: int
     granule: int
+    layout: str = ""
 
 
 def expand(
@@ -63,7 +76,8 @@ def expand(
 ) -> OptionSet:
     """All options of `job` on the accelerators `present` in the fleet, and every exclusion with its reason.
 
-    `learned`: what jobs of its kind have shown, by accelerator; it corrects rates of whole devices. The rate of a job of several roles is that of its first role: the role that reports the progress.
+    `learned`: what jobs of its kind have shown, by accelerator; it corrects rates of whole devices. The rate of a job
+    of several roles is that of its first role: the role that reports the progress.
     """
     excluded: list[tuple[Chosen, Reason]] = []
     per_role = [list(_role_candidates(job, role, catalog, present, excluded)) for role in job.roles]
@@ -83,6 +97,7 @@ def _with_rank(option: JobOption, rank: int) -> JobOption:
         granule=option.granule,
         after_wait_us=option.after_wait_us,
         rank=rank,
+        layout=option.layout,
     )
 
 
@@ -96,6 +111,7 @@ def _joined(parts: tuple[_Candidate, ...], catalog: Catalog, learned: Mapping[st
         charge=sum(units[c.accelerator] * c.count * c.thousandths // WHOLE_DEVICE for c in chosen),
         granule=parts[0].granule,
         after_wait_us=max(part.after_wait_us for part in parts),
+        layout=parts[0].layout,
     )
 
 
@@ -119,8 +135,9 @@ def _role_candidates(
             chosen = Chosen(option.accelerator, option.counts[0])
             excluded.append((chosen, Reason(code=ReasonCode.UNKNOWN_ACCELERATOR, accelerator=option.accelerator)))
             continue
+        speeds = Speeds(job, accelerator, option.counts, catalog)
         for count in option.counts:
-            found = _candidate(job, role, accelerator, count, catalog, floor_rate)
+            found = _candidate(job, role, accelerator, count, speeds, floor_rate)
             if isinstance(found, Rate) and option.thousandths < WHOLE_DEVICE:
                 found = _shared(found, option.thousandths / WHOLE_DEVICE)
             if isinstance(found, Reason):
@@ -129,15 +146,20 @@ def _role_candidates(
                 for total, rate in _replicated(job, count, found):
                     granule = count if job.service is not None else 0
                     chosen = Chosen(option.accelerator, total, option.thousandths)
-                    yield _Candidate(chosen, rate, option.after_wait_us, place, granule)
+                    yield _Candidate(chosen, rate, option.after_wait_us, place, granule, speeds.layout(count))
 
 
 def _replicated(job: Job, count: int, rate: Rate) -> Iterator[tuple[int, Rate]]:
-    """A service takes `count` devices for each replica, for every number of replicas it allows."""
-    if job.service is None:
+    """A service takes `count` devices for each replica, for every number of replicas it allows; no more than carry its
+    load for certain, where it is known what one carries."""
+    service = job.service
+    if service is None:
         yield count, rate
         return
-    for replicas in range(job.service.min_replicas, job.service.max_replicas + 1):
+    most = service.max_replicas
+    if rate.absolute and rate.low > 0 and service.load.requests_per_s > 0:
+        most = min(most, max(service.min_replicas, replicas_needed(rate, service.load.requests_per_s)))
+    for replicas in range(service.min_replicas, most + 1):
         yield count * replicas, rate.times(replicas, replicas, replicas, rate.provenance)
 
 
@@ -148,16 +170,18 @@ def _shared(rate: Rate, share: float) -> Rate:
 
 
 def _candidate(
-    job: Job, role: Role, accelerator: Accelerator, count: int, catalog: Catalog, floor_rate: dict[str, float]
+    job: Job, role: Role, accelerator: Accelerator, count: int, speeds: Speeds, floor_rate: dict[str, float]
 ) -> Rate | Reason:
     name = accelerator.name
     if job.work.model is not None:
         needed = devices_needed(job.work.model, job.type, accelerator)
         if count < needed:
             return Reason(code=ReasonCode.MEMORY_FLOOR, accelerator=name, need=needed, have=count)
-    rate = rate_of(job.work, accelerator, count, catalog)
+    rate = speeds.rate(count)
     if rate is None:
         return Reason(code=ReasonCode.NO_RATE, accelerator=name, need=count)
+    if rate.value <= 0:
+        return Reason(code=ReasonCode.OBJECTIVES_MISSED, accelerator=name, need=count)
     per_device = floor_rate.setdefault(name, rate.value / count)
     efficiency = rate.value / (count * per_device)
     if efficiency < role.resources.min_efficiency - 1e-9:
@@ -175,25 +199,47 @@ def _proposals(
 ) -> Iterator[Option]:
     """For a job that gives only its model: powers of two from the memory floor upwards, on every chip present whose
     speed is known well enough."""
-    model = job.work.model
+    model = job.work.model or served_shape(job.service, catalog)
     if model is None:
         return
     for accelerator in catalog:
         if accelerator.name not in present:
             continue
-        floor = devices_needed(model, job.type, accelerator)
-        smallest = 2 ** math.ceil(math.log2(floor))
-        if job.job_class is not JobClass.OPPORTUNISTIC and _is_guess(accelerator, job.work):
-            reason = Reason(code=ReasonCode.UNCERTAIN_RATE, accelerator=accelerator.name, need=smallest)
-            excluded.append((Chosen(accelerator.name, smallest), reason))
+        counts = _proposed_counts(job, accelerator, catalog, devices_needed(model, job.type, accelerator))
+        if job.job_class is not JobClass.OPPORTUNISTIC and _is_guess(job, accelerator, counts, catalog):
+            reason = Reason(code=ReasonCode.UNCERTAIN_RATE, accelerator=accelerator.name, need=counts[0])
+            excluded.append((Chosen(accelerator.name, counts[0]), reason))
             continue
-        doublings = 1 if job.type is JobType.INFERENCE else PROPOSED_DOUBLINGS
-        yield Option(accelerator=accelerator.name, counts=tuple(smallest * 2**k for k in range(doublings)))
+        yield Option(accelerator=accelerator.name, counts=counts)
 
 
-def _is_guess(accelerator: Accelerator, work: Work) -> bool:
+def _proposed_counts(job: Job, accelerator: Accelerator, catalog: Catalog, floor: int) -> tuple[int, ...]:
+    """Those that the model of training finds worth their devices; else powers of two from the floor of memory up."""
+    smallest = 2 ** math.ceil(math.log2(floor))
+    if job.type is JobType.INFERENCE:
+        return (_best_replica(Speeds(job, accelerator, (), catalog), smallest),)
+    wished = job.roles[0].resources.min_efficiency or USUAL_MIN_EFFICIENCY
+    most = max(LEAST_SEARCHED, SEARCHED_DOUBLINGS * smallest)
+    useful = useful_counts(job.work, accelerator, catalog, most=most, min_efficiency=wished)
+    if useful:
+        return useful[:: max(1, -(-len(useful) // MOST_PROPOSED))]
+    return tuple(smallest * 2**k for k in range(PROPOSED_DOUBLINGS))
+
+
+def _best_replica(speeds: Speeds, smallest: int) -> int:
+    """The size, the smallest that holds the model or twice that, which serves most for each device for certain."""
+    sizes = (smallest, 2 * smallest)
+    rates = {size: rate for size in sizes if (rate := speeds.rate(size)) is not None}
+    return max(rates, key=lambda size: (rates[size].low / size, -size), default=smallest)
+
+
+def _is_guess(job: Job, accelerator: Accelerator, counts: tuple[int, ...], catalog: Catalog) -> bool:
     """Whether the speed rests on modelling alone, with a band too wide to decide by."""
-    if any(measured.accelerator == accelerator.name for measured in work.measured):
+    if any(measured.accelerator == accelerator.name for measured in job.work.measured):
         return False
-    rate = relative_rate(accelerator, work.work_class)
-    return rate is not None and rate.provenance is Provenance.MODELLED and rate.high > WIDEST_PROPOSED_BAND * rate.low
+    modelled = Speeds(job, accelerator, counts, catalog).modelled(counts[0])
+    rate = modelled or relative_rate(accelerator, job.work.work_class)
+    if rate is None or rate.provenance is not Provenance.MODELLED:
+        return False
+    width = rate.high / rate.low  # what all accelerators may be wrong by alike does not matter for the choice
+    return (width ** math.sqrt(1 - COMMON) if modelled else width) > WIDEST_PROPOSED_BAND

@@ -16,7 +16,8 @@ from scheduler.model.jobs import Job
 from scheduler.model.lifecycle import JobState
 from scheduler.model.units import US_PER_S
 from scheduler.model.workload import Arrival, Truth
-from scheduler.profiles import Rate, rate_of
+from scheduler.profiles import Rate
+from scheduler.profiles.speeds import Speeds
 from scheduler.simulator.driver import Driver, Halt, Refusal
 from scheduler.simulator.estimates import Basis, History, estimate
 from scheduler.simulator.execution import Overheads
@@ -289,4 +290,5 @@ def _band(state: State, job: JobRecord, attempt: Attempt) -> Rate | None:
     """The rate that the table gives for what the attempt holds, with its band."""
     first = attempt.allocation.chosen[0]
     accelerator = state.config.catalog.get(first.accelerator)
-    return rate_of(job.spec.work, accelerator, first.count, state.config.catalog) if accelerator else None
+    speeds = Speeds(job.spec, accelerator, (first.count,), state.config.catalog) if accelerator else None
+    return speeds.rate(first.count) if speeds else None

@@ -1,13 +1,30 @@
 """The life of a job, told as a user would tell it."""
 
+import math
+
 import pytest
 
+from scheduler.config import load_catalog
 from scheduler.errors import ConflictError, DeniedError, InfeasibleError, NotFoundError
 from scheduler.model.cluster import NodeState
 from scheduler.model.commands import Start, Stop
 from scheduler.model.events import AttemptEnded, AttemptProgressed, AttemptStarted, JobAction
-from scheduler.model.jobs import Array, Checkpoint, Dependency, DependsOn, Moves, Retries, RetryOn
+from scheduler.model.jobs import (
+    Array,
+    Checkpoint,
+    Dependency,
+    DependsOn,
+    ModelShape,
+    Moves,
+    Resources,
+    Retries,
+    RetryOn,
+    Role,
+    Work,
+    WorkUnit,
+)
 from scheduler.model.lifecycle import AttemptEnd, JobState, StopCause
+from scheduler.model.rates import layout_parts
 from scheduler.model.reasons import ReasonCode
 from scheduler.model.tenants import JobClass
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool, tenants
@@ -453,3 +470,19 @@ def test_a_stop_cause_exists_for_every_way_an_attempt_is_told_to_leave() -> None
     from scheduler.engine.transitions import STRENGTH
 
     assert set(STRENGTH) == set(StopCause)
+
+
+def test_a_job_that_says_only_its_model_is_told_how_to_split_it() -> None:
+    """Counts, accelerator and layout follow from the model of speed that comes with the catalog."""
+    shape = ModelShape(params=8.03e9, layers=32, hidden=4096, seq_len=8192)
+    work = Work(amount=1e12, unit=WorkUnit.TOKENS, model=shape, global_batch=1024)
+    fleet = cluster([pool("h100", 4, 8)])
+    table = Table(configured(fleet, catalog=load_catalog()))
+    resources = Resources()
+    roles = (Role(entrypoint=("python", "train.py"), resources=resources),)
+    asked = table.submit(job("bare", work=work, roles=roles, job_class=JobClass.STANDARD))
+    (start,) = [command for command in table.decide() if isinstance(command, Start)]
+    parts = layout_parts(start.tasks[0].env["DUALTRACK_LAYOUT"])
+    split = [int(parts.get(axis, "1")) for axis in ("tp", "pp", "dp", "cp")]
+    assert math.prod(split) == asked.attempts[-1].allocation.chosen[0].count
+    assert {task.accelerator for task in start.tasks} == {"h100"}

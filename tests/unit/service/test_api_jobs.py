@@ -110,6 +110,7 @@ def test_actions_that_mean_nothing_are_conflicts(service):
 def test_a_suspended_job_waits_until_it_is_resumed(service):
     job = service.submit(name="held", accelerator="h20-96", count=1)
     path = f"/v1/jobs/{job['id']}"
+    until(lambda: service.call("GET", path).json()["state"] == "running")
     service.call("POST", f"{path}/suspend")
     until(lambda: service.call("GET", path).json()["state"] == "suspended")
     service.call("POST", f"{path}/resume")

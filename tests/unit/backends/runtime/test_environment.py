@@ -45,6 +45,12 @@ def test_nothing_that_starts_with_ray_reaches_a_rank():
     assert [name for name in env if name.startswith("RAY")] == ["RAYON"]
 
 
+def test_what_the_scheduler_says_of_array_and_layout_reaches_a_rank():
+    said = {"DUALTRACK_ARRAY_INDEX": "2", "DUALTRACK_LAYOUT": "tp=2,dp=4"}
+    env = environment(start(task(env=said)))
+    assert (env["DUALTRACK_ARRAY_INDEX"], env["DUALTRACK_LAYOUT"]) == ("2", "tp=2,dp=4")
+
+
 def test_emulated_ranks_get_one_thread_and_real_ones_their_share():
     real = task(emulated=False, cpu_milli=12_000, local_ranks=4, world_size=4, devices=(0, 1, 2, 3))
     assert environment(start(task(cpu_milli=12_000)))["OMP_NUM_THREADS"] == "1"
