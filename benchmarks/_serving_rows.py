@@ -21,7 +21,16 @@ from scheduler.errors import ConfigError, UsageError
 from scheduler.model.accelerators import Accelerator, Catalog
 from scheduler.model.jobs import ModelShape
 from scheduler.model.transformers import Transformer, find_transformer
-from scheduler.profiles.serving import Demand, Served, Split, decode_floor_s, prefill_floor_s, served, together
+from scheduler.profiles.serving import (
+    Demand,
+    Served,
+    Split,
+    decode_floor_s,
+    largest_batch,
+    prefill_floor_s,
+    served,
+    together,
+)
 from scheduler.profiles.serving_model import Points
 from scheduler.profiles.storage import storage_of
 from scheduler.profiles.work import transformer_of
@@ -139,7 +148,7 @@ def _once(rows: Sequence[Row], left_out: Counter[str]) -> list[Row]:
             kept[key] = structs.replace(other, tpot=row.tpot)
         elif single and np.isnan(other.ttft) and not np.isnan(row.ttft):
             kept[key] = structs.replace(other, ttft=row.ttft)
-        elif single:
+        elif single and times != (f"{other.tpot:.9g}", f"{other.ttft:.9g}"):
             kept[(*key, row.line)] = row
         else:
             left_out["run that is there already"] += 1
@@ -225,8 +234,8 @@ def _published(row: Mapping[str, str], line: int, file: str, context: Context, _
     own = devices // data if devices % data == 0 else devices
     per_device = "per_device" in metric or "node" in unit
     if per_device and transformer.experts:  # large mixtures: requests of their own on each device, experts on all
-        told = re.search(r"EP(\d+)", f"{unit} {source}")
-        own, data = 1, int(told[1]) if told else max(devices, data)
+        told, nodes = re.search(r"EP(\d+)", f"{unit} {source}"), re.search(r"(\d+) nodes", unit)
+        own, data = 1, int(told[1]) if told else 8 * int(nodes[1]) if nodes else max(devices, data)
     return _made(
         row=(transformer, accelerator, place, _engine(source), ""),
         weights=(row["precision"], ""),
@@ -281,6 +290,8 @@ def _made(
     except UsageError as error:
         return "precision not known" if "precision" in error.problem else "split that the model cannot have"
     asked = Demand(batch=batch, prompt=prompt, output=output, mixed=mixed)
+    if apart and float(np.asarray(largest_batch(replica, asked))) < 1:
+        return "devices that do not hold the model"
     _check_times(replica, asked, times, place)
     return Row(
         line=place[1],

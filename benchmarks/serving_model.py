@@ -99,6 +99,9 @@ class Table:
             yield {"device": one, "engine": "all", "models": "all"}, device == one
         for one in sorted(set(engine)):
             yield {"device": "all", "engine": one, "models": "all"}, engine == one
+        model = np.array([row.model for row in self.rows])
+        for one in sorted(set(model)):
+            yield {"device": "all", "engine": "all", "models": one}, model == one
 
 
 def report(table: Table, phase: Phase, said: Said, **more: Any) -> Iterator[dict[str, Any]]:

@@ -170,6 +170,30 @@ def test_a_rate_of_a_told_batch_is_a_time_per_token_but_stands_apart(tmp_path):
     assert (row.engine, float(row.replica.data), float(row.replica.expert)) == ("sglang", 16, 16)
 
 
+@pytest.mark.parametrize(
+    ("unit", "groups"),
+    [
+        ("tokens/s/8-GPU node (16 nodes)", 128),
+        ("tokens/s/8-GPU node (9 nodes, EP72)", 72),
+        ("tokens/s/8-GPU node", None),
+    ],
+)
+def test_experts_lie_on_as_many_devices_as_the_source_tells_and_the_model_must_fit_there(tmp_path, unit, groups):
+    told = published(
+        model="DeepSeek-R1",
+        n_devices="8",
+        tp="",
+        dp="",
+        batch="64",
+        metric="decode_tokens_per_s",
+        value="9000",
+        unit=unit,
+    )
+    rows, left_out = read(tmp_path, told)
+    assert [float(row.replica.data) for row in rows] == ([groups] if groups else [])
+    assert left_out["devices that do not hold the model"] == (groups is None)
+
+
 @pytest.mark.parametrize(("name", "params", "active"), [("owner/New-70B", 70, 70), ("Other-30B-A3B-Instruct", 30, 3)])
 def test_a_model_that_the_catalog_lacks_is_completed_from_the_sizes_in_its_name(tmp_path, name, params, active):
     made = transformer_called(load_models(), name, None, None)
