@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._scores import document, scores
+from scheduler.errors import ConfigError, DualtrackError
 from scheduler.profiles.ratios import KnownJobs, fit_ratios, predict_ratios
 from scheduler.simulator.readers.gavel import read_gavel_rates
 
@@ -47,6 +48,9 @@ class Table:
         chips = sorted({chip for found in alone.rates.values() for chip in found})
         self.chips = chips
         self.keys = sorted(key for key, found in alone.rates.items() if all(chip in found for chip in chips))
+        if len(chips) < 2 or len({job for job, _ in self.keys}) < 3:
+            problem = f"{len(self.keys)} rows of jobs stand for all of {len(chips)} chips"
+            raise ConfigError(problem, "at least 2 chips and 3 job types on all of them are needed", file=str(path))
         named = [BATCH.match(job) for job, _ in self.keys]
         self.types = [job for job, _ in self.keys]
         self.families = [m[1] if m else job for m, job in zip(named, self.types, strict=True)]
@@ -88,26 +92,52 @@ def splits(table: Table, protocol: str) -> Iterator[tuple[NDArray[np.bool_], lis
             yield names != name, pairs
 
 
-def measure(table: Table, protocol: str, chip: int) -> dict[str, Any]:
-    jobs, rates = table.known(chip), table.rates[:, chip]
-    found: dict[str, list[float]] = {"which": [], "said": [], "low": [], "high": []}
-    simple: dict[str, list[float]] = {}
+class Said:
+    """Predictions for one chip or several, side by side, and what simple ratios say."""
+
+    def __init__(self) -> None:
+        self.which: list[int] = []
+        self.columns: dict[str, list[float]] = {name: [] for name in ("observed", "said", "low", "high")}
+        self.simple: dict[str, list[float]] = {}
+
+    def add(self, which: Sequence[int], **values: FloatArray) -> None:
+        self.which += which
+        for name, column in values.items():
+            self.columns[name] += column.tolist()
+
+    def row(self, protocol: str, device: str) -> dict[str, Any]:
+        seen, said, low, high = (np.array(self.columns[name]) for name in ("observed", "said", "low", "high"))
+        errors = {name: round(100 * float(np.mean(values)), 1) for name, values in self.simple.items()}
+        width = {"median_band_high_over_low": round(float(np.median(high / low)), 2), "baselines": errors}
+        return {"protocol": protocol, "device": device, **scores(seen, said, low, high, self.which), **width}
+
+
+def predicted(table: Table, protocol: str, chip: int) -> Said:
+    jobs, rates, found = table.known(chip), table.rates[:, chip], Said()
     for kept, tasks in splits(table, protocol):
         fit = fit_ratios(jobs.where(kept), rates[kept])
         for wanted, seen in tasks:
             more = (jobs.where(np.array(seen)), rates[seen]) if seen else (None, None)
             said, expected = predict_ratios(fit, jobs.where(np.array(wanted)), *more)
             low, high = expected.interval(0.9)
-            for name, values in (("which", wanted), ("said", said), ("low", said * low), ("high", said * high)):
-                found[name].extend(float(value) for value in values)
-            for name, value in baselines(table, chip, kept, wanted, seen).items():
-                simple.setdefault(name, []).extend(value)
-    which = [int(row) for row in found["which"]]
-    scored = scores(rates[which], found["said"], found["low"], found["high"], which)
-    errors = {name: round(100 * float(np.abs(np.array(v) / rates[which] - 1).mean()), 1) for name, v in simple.items()}
-    width = float(np.median(np.array(found["high"]) / np.array(found["low"])))
-    return {"protocol": protocol, "device": table.chips[chip], **scored, "median_band_high_over_low": round(width, 2),
-            "baselines": errors, **floor(table, protocol, which, found["said"], rates)}  # fmt: skip
+            which = [row * len(table.chips) + chip for row in wanted]
+            found.add(which, observed=rates[wanted], said=said, low=said * low, high=said * high)
+            for name, values in baselines(table, chip, kept, wanted, seen).items():
+                errors = np.abs(np.array(values) / rates[wanted] - 1)
+                found.simple.setdefault(name, []).extend(errors.tolist())
+    return found
+
+
+def measure(table: Table, protocol: str) -> Iterator[dict[str, Any]]:
+    """A row for each chip, and one for all of them."""
+    together = Said()
+    for chip, name in enumerate(table.chips):
+        found = predicted(table, protocol, chip)
+        yield {**found.row(protocol, name), **floor(table, protocol, found)}
+        together.add(found.which, **{key: np.array(column) for key, column in found.columns.items()})
+        for simple, errors in found.simple.items():
+            together.simple.setdefault(simple.partition("_over_")[0], []).extend(errors)
+    yield together.row(protocol, "all")
 
 
 def baselines(
@@ -133,14 +163,12 @@ def baselines(
     return found
 
 
-def floor(
-    table: Table, protocol: str, which: Sequence[int], said: Sequence[float], rates: FloatArray
-) -> dict[str, float]:
+def floor(table: Table, protocol: str, found: Said) -> dict[str, float]:
     """Of predictions without the family: what is left once each family's factor is put right in hindsight."""
     if protocol != "leave-family-out":
         return {}
-    off = np.log(rates[list(which)] / np.array(said))
-    families = np.array(table.families)[list(which)]
+    off = np.log(np.array(found.columns["observed"]) / np.array(found.columns["said"]))
+    families = np.array(table.families)[np.array(found.which) // len(table.chips)]
     factors = {name: float(np.median(off[families == name])) for name in set(families)}
     right = off - np.array([factors[name] for name in families])
     return {
@@ -165,16 +193,19 @@ def main() -> None:
     parser.add_argument("--throughputs", type=Path, required=True, help="columns as in Gavel's published table")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
-    table = Table(given.throughputs)
-    rows = [measure(table, protocol, chip) for protocol in PROTOCOLS for chip in range(len(table.chips))]
-    means = {p: round(float(np.mean([r["mape_percent"] for r in rows if r["protocol"] == p])), 2) for p in PROTOCOLS}
+    try:
+        table = Table(given.throughputs)
+    except DualtrackError as error:
+        parser.exit(error.exit_code, f"error: {error}\n")
+    rows = [row for protocol in PROTOCOLS for row in measure(table, protocol)]
+    means = {row["protocol"]: row["mape_percent"] for row in rows if row["device"] == "all"}
     if given.output == "json":
         print(json.dumps(document(rows, mean_mape_percent=means), indent=1))
         return
     print("protocol                           device    n   MAPE  median    p90  covered (95 % interval)  baselines")
     for row in rows:
         print(line(row))
-    print("mean over devices: " + ", ".join(f"{name} {value:.1f} %" for name, value in means.items()))
+    print("mean error: " + ", ".join(f"{name} {value:.1f} %" for name, value in means.items()))
 
 
 if __name__ == "__main__":

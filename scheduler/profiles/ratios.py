@@ -128,7 +128,8 @@ def predict_ratios(
     parts = np.stack([_left(weights, level, across_level, own_level), *(scales[:, None] * left)], axis=1)
     total = parts.sum(axis=1)
     families, types = len(set(known.families)), len(set(known.types))
-    dofs = np.maximum([families - 1, families - 1, types - families, len(ratios) - types], 1.0)
+    # families differ in how much they scatter within, too: a family is one observation of that
+    dofs = np.maximum([families - 1, families - 1, families - 1, types - families], 1.0)
     dof = np.maximum(total**2 / (parts**2 / dofs).sum(axis=1), 1.0)
     found = np.exp(np.log(jobs.rates).mean(axis=1) + weights.T @ ratios)
     return found, Prediction(np.zeros(len(found)), np.sqrt(total), dof)

@@ -35,8 +35,9 @@ def test_every_protocol_is_scored_on_every_chip_beside_its_baselines(tmp_path, m
     found = json.loads(run(monkeypatch, capsys, table(tmp_path / "t.csv"), "-o", "json"))
     assert {"schema", "command", "machine", "versions", "results", "mean_mape_percent"} <= set(found)
     rows = {(row["protocol"], row["device"]): row for row in found["results"]}
-    assert len(rows) == 4 * 3
-    assert all(row["n"] == 36 for row in rows.values())
+    assert len(rows) == 4 * 4
+    assert {row["n"] for (_, chip), row in rows.items() if chip != "all"} == {36}
+    assert rows["leave-type-out", "all"]["n"] == 108
     seen, new = rows["leave-type-out", "v"], rows["leave-family-out", "v"]
     assert seen["mape_percent"] < 10 < new["mape_percent"]
     assert seen["mape_percent"] < seen["baselines"]["one_ratio_over_k"]
@@ -63,3 +64,13 @@ def test_a_table_without_a_column_is_refused_with_its_place(tmp_path):
     (tmp_path / "t.csv").write_text("gpu_type,job_type\nk,A\n")
     with pytest.raises(ConfigError, match=r"t\.csv:1: the heading lacks"):
         step_rates.Table(tmp_path / "t.csv")
+
+
+def test_a_table_of_one_chip_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "t.csv").write_text(
+        f"{COLUMNS}\nk,A (batch size 1),1,,,2.0,\nk_unconsolidated,A (batch size 1),1,,,2.0,\n"
+    )
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, capsys, tmp_path / "t.csv")
+    assert left.value.code == 2
+    assert "at least 2 chips" in capsys.readouterr().err
