@@ -108,6 +108,7 @@ class Rows:
         self._user_row: dict[tuple[int, str], int] = {}
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
+        self._fitting: dict[tuple[int, tuple[Demand, ...]], bool] = {}
         self._numbers: dict[str, int] = {}
         self.proof: tuple[tuple[float, int], Certificate] | None = None  # last read, see engine.between
         self._numbered = 0
@@ -184,7 +185,7 @@ class Rows:
         placed, nowhere = [], []
         for option in options.options:
             demands = demands_of(job, option, barred)
-            cells = [cell for cell in self._cells(option.chosen) if why_never(self.whole, [cell], demands) is None]
+            cells = [cell for cell in self._cells(option.chosen) if self._fits(cell, demands)]
             placed += [(cell, option, demands, self._devices(cell, option)) for cell in cells]
             nowhere += [] if cells else [option]
         elsewhere = {option.chosen for _, option, _, _ in placed}
@@ -192,6 +193,15 @@ class Rows:
         self._numbered += 1
         lost = tuple(o for o in nowhere if o.chosen not in elsewhere)
         return _Shape(options, tuple(placed), lost, tuple(opens_us), self._numbered)
+
+    def _fits(self, cell: int, demands: tuple[Demand, ...]) -> bool:
+        """Whether the cell could hold them, were it empty; asked of few demands for many jobs."""
+        found = self._fitting.get((cell, demands))
+        if found is None:
+            if len(self._fitting) >= CACHED_SPECS:
+                self._fitting.clear()
+            found = self._fitting[cell, demands] = why_never(self.whole, [cell], demands) is None
+        return found
 
     def _cells(self, chosen: Sequence[Chosen]) -> list[int]:
         fleet = self.fleet
