@@ -60,7 +60,7 @@ BELIEFS = (
     Belief(1.2, 0.3, PRODUCTS, (DEVICES, 0.05)),
     Belief(1.6, 0.3, PRODUCTS, (DEVICES, 0.1)),
     Belief(2.0, 0.5, PRODUCTS, (DEVICES, 0.4)),
-    Belief(1.5, 0.5, ATTENTION, (DEVICES, 0.4)),  # the causal half is skipped or not
+    Belief(1.5, 0.5, ATTENTION, (DEVICES, 0.2)),
     Belief(0.05, 1.0, MEMORY, (DEVICES, 0.3)),
     Belief(5.0, 0.5, MEMORY, (DEVICES, 0.4)),  # what is kept is written, read, and so are its gradients; or it is fused
     Belief(1.0, 0.4, MEMORY, (DEVICES, 0.3)),

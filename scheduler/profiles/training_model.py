@@ -81,9 +81,9 @@ class Steps(Struct, frozen=True, kw_only=True):
 
 
 class TrainingModel(Struct, frozen=True, kw_only=True):
-    """`rows`: measurements by device. `known_reach`, `new_reach`: log units that hold 90 % of the errors on models in
-    the fit and on others: by device, software and kind, and by device and kind, of which enough was measured, and by
-    kind alone."""
+    """`rows`: measurements by device, and by device, software and kind. `known_reach`, `new_reach`: log units that hold
+    90 % of the errors on models in the fit and on others: by device, software and kind, and by device and kind, of
+    which enough was measured, and by kind alone."""
 
     siblings: Siblings
     places: "Places"
@@ -95,7 +95,8 @@ class TrainingModel(Struct, frozen=True, kw_only=True):
 
 
 class Places(Struct, frozen=True):
-    """Names in the order in which a fit has them; software is the engine without its version."""
+    """Names in the order in which a fit has them; software is the engine without its version. A version is as good at
+    one kind of models as at another only by chance, so `engines` are named with the kind."""
 
     devices: tuple[str, ...]
     software: tuple[str, ...]
@@ -106,7 +107,7 @@ class Places(Struct, frozen=True):
         """Groupings and shifting groupings of `fit_siblings` (n, 2) each; -1 for a name that the fit does not have."""
         software = [software_of(engine) for engine in steps.engines]
         groups = np.stack([_at(steps.devices, self.devices), _at(software, self.software)], axis=1)
-        return groups, np.stack([_at(steps.engines, self.engines), _at(steps.vendors, self.vendors)], axis=1)
+        return groups, np.stack([_at(_versions(steps), self.engines), _at(steps.vendors, self.vendors)], axis=1)
 
 
 class Predicted(Struct, frozen=True):
@@ -135,7 +136,7 @@ def fit_training(
     return TrainingModel(
         siblings=siblings,
         places=places,
-        rows=Counter(steps.devices),
+        rows=Counter([*steps.devices, *_cells(steps)]),
         models=frozenset(steps.models),
         most_devices=int(steps.counts.max(initial=1)),
         known_reach=known,
@@ -148,7 +149,7 @@ def predict_steps(model: TrainingModel, steps: Steps) -> Predicted:
     times, scale = model.siblings.predict(steps.terms, groups, shifting, steps.covariates)
     unseen = np.array([name not in model.models for name in steps.models])
     unseen |= (steps.counts > 2 * model.most_devices) | (groups[:, 0] < 0)
-    few = np.array([model.rows.get(name, 0) < ENOUGH_ERRORS for name in steps.devices])
+    few = np.array([model.rows.get(cell, 0) < ENOUGH_ERRORS for cell in _cells(steps)])
     reaches = (model.known_reach, model.new_reach)
     cells = zip(_cells(steps), steps.kinds, unseen | few, strict=True)
     beyond = [reach_of(reaches[int(new)], cell, kind) for cell, kind, new in cells]
@@ -169,10 +170,14 @@ def _cells(steps: Steps) -> list[str]:
     return [f"{device} {software_of(engine)} {kind}" for device, engine, kind in parts]
 
 
+def _versions(steps: Steps) -> list[str]:
+    return [f"{engine} {kind}" for engine, kind in zip(steps.engines, steps.kinds, strict=True)]
+
+
 def _places(steps: Steps) -> Places:
     """A vendor counts as seen only where something clear was measured of it."""
     vouched = {v for v, noise in zip(steps.vendors, steps.noise, strict=True) if noise <= CLEAR}
-    names = (set(steps.devices), {software_of(e) for e in steps.engines}, set(steps.engines), vouched)
+    names = (set(steps.devices), {software_of(e) for e in steps.engines}, set(_versions(steps)), vouched)
     return Places(*(tuple(sorted(part)) for part in names))
 
 

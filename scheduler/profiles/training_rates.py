@@ -72,9 +72,9 @@ class PooledFit(Struct, frozen=True, kw_only=True):
 
 
 class TrainingCoefficients(Struct, frozen=True, kw_only=True):
-    """A fit as files hold it. `software`: log offsets by term from the average, without version; `engines`, `vendors`:
-    log shifts of the whole time. `ranges`: least and most of what was measured, by quantity. `source`: what it was
-    fitted to."""
+    """A fit as files hold it. `software`: log offsets by term from the average, without version; `engines`, with
+    version and kind of models, and `vendors`: log shifts of the whole time. `ranges`: least and most of what was
+    measured, by quantity. `source`: what it was fitted to."""
 
     terms: tuple[str, ...]
     pooled: PooledFit
@@ -159,8 +159,9 @@ def step_seconds(
         logs = logs + np.array(pooled.levels) + covariates @ slopes
     else:
         logs = logs + np.log(known.coefficients) + covariates[:, 1:] @ slopes[1:]
-    shift = coefficients.engines.get(engine, 0.0) + coefficients.vendors.get(accelerator.vendor, 0.0)
-    parts = training_terms(models, chips, splits) * np.exp(logs + shift)
+    dense, mixture = (coefficients.engines.get(f"{engine} {kind}", 0.0) for kind in (DENSE, MIXTURE))
+    shift = np.where(np.asarray(models.routed) > 0, mixture, dense) + coefficients.vendors.get(accelerator.vendor, 0.0)
+    parts = training_terms(models, chips, splits) * np.exp(logs + shift[..., None])
     seconds = parts.sum(axis=1)
     return seconds, np.asarray(parts / seconds[:, None], dtype=np.float64)
 
@@ -174,14 +175,15 @@ def log_reach(
     variance = np.zeros(len(shares))
     if software_of(engine) not in coefficients.software:
         variance += shares**2 @ np.square(pooled.software_sd)
-    if engine not in coefficients.engines:
-        variance += pooled.engine_sd**2
+    mixture = shares[:, EXPERTS] > 0
+    known_version = [f"{engine} {kind}" in coefficients.engines for kind in (DENSE, MIXTURE)]
+    variance += pooled.engine_sd**2 * ~np.where(mixture, known_version[1], known_version[0])
     if known is None:
         beyond_usual = math.log(float(chips_of(accelerator).flops) / USUAL_PEAK)
         variance += shares**2 @ (np.square(pooled.device_sd) + np.square(pooled.peak_slope_sd) * beyond_usual**2)
         if accelerator.vendor not in coefficients.vendors:
             variance += pooled.vendor_sd**2
-    beyond = np.where(shares[:, EXPERTS] > 0, pooled.mixture_reach, known.reach if known else pooled.reach)
+    beyond = np.where(mixture, pooled.mixture_reach, known.reach if known else pooled.reach)
     return np.asarray(np.sqrt(beyond**2 + NORMAL_REACH**2 * variance), dtype=np.float64)
 
 

@@ -156,7 +156,7 @@ def test_a_measured_device_has_its_own_coefficients_and_a_narrower_band():
     known = DeviceFit(coefficients=levels, n=40, mape_percent=3.0, reach=0.08)
     better = (-0.05,) * len(TERMS)
     measured = structs.replace(
-        COEFFICIENTS, devices={"chip": known}, engines={"trainer 2": 0.15}, software={"trainer": better}
+        COEFFICIENTS, devices={"chip": known}, engines={"trainer 2 dense": 0.15}, software={"trainer": better}
     )
     assert rate(measured).value == pytest.approx(rate().value / 2)
     assert rate(measured).high / rate(measured).low < rate().high / rate().low

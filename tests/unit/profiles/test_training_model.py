@@ -126,7 +126,7 @@ def test_versions_of_software_share_what_it_is_good_at():
     assert software_of("owner/trainer 25.11") == software_of("owner/trainer") == "owner/trainer"
     steps, times = drawn(("a", "b"))
     model = fit_training(structs.replace(steps, engines=("trainer 1",) * len(times)), times, beliefs=BELIEFS)
-    assert model.places == Places(("a", "b"), ("trainer",), ("trainer 1",), ("one",))
+    assert model.places == Places(("a", "b"), ("trainer",), ("trainer 1 dense",), ("one",))
     same, next_, other = (
         predict_steps(model, structs.replace(steps, engines=(name,) * len(times)))
         for name in ("trainer 1", "trainer 2", "another")
@@ -134,6 +134,17 @@ def test_versions_of_software_share_what_it_is_good_at():
     widths = [np.median(p.high / p.low) for p in (same, next_, other)]
     assert widths[0] < widths[1] < widths[2]
     assert next_.extrapolates.all() and not same.extrapolates.any()
+
+
+def test_a_version_that_is_slow_at_one_kind_is_not_taken_to_be_so_at_another():
+    steps, times = drawn(("a", "b"))
+    half = np.arange(len(times)) % 2 == 0
+    kinds = tuple("mixture" if h else "dense" for h in half)
+    versions = tuple("trainer 2" if h else "trainer 1" for h in half)
+    mixed = structs.replace(steps, kinds=kinds, engines=versions)
+    model = fit_training(mixed, np.where(half, 1.5 * times, times), beliefs=BELIEFS)
+    fresh = structs.replace(steps, engines=("trainer 2",) * len(times))
+    assert np.median(predict_steps(model, fresh).times / times) < 1.3
 
 
 def test_times_that_cannot_be_are_refused():
