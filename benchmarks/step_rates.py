@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from benchmarks._scores import document, scores
 from scheduler.errors import ConfigError, DualtrackError
 from scheduler.profiles.ratios import KnownJobs, fit_ratios, predict_ratios
-from scheduler.simulator.readers.gavel import read_gavel_rates
+from scheduler.simulator.readers.gavel import GavelRates, read_gavel_rates
 
 FloatArray = NDArray[np.float64]
 
@@ -44,7 +44,11 @@ class Table:
     """The jobs that ran on every chip of a table; `rates` and `spread` (n, chips)."""
 
     def __init__(self, path: Path) -> None:
-        alone, several = read_gavel_rates(path), read_gavel_rates(path, consolidated=False)
+        alone = read_gavel_rates(path)
+        try:
+            several = read_gavel_rates(path, consolidated=False)
+        except ConfigError:  # a table without gangs that are spread
+            several = GavelRates({})
         chips = sorted({chip for found in alone.rates.values() for chip in found})
         self.chips = chips
         self.keys = sorted(key for key, found in alone.rates.items() if all(chip in found for chip in chips))
@@ -129,10 +133,12 @@ def predicted(table: Table, protocol: str, chip: int) -> Said:
 
 
 def measure(table: Table, protocol: str) -> Iterator[dict[str, Any]]:
-    """A row for each chip, and one for all of them."""
+    """A row for each chip, and one for all of them; none where no job type ran in two gangs."""
     together = Said()
     for chip, name in enumerate(table.chips):
         found = predicted(table, protocol, chip)
+        if not found.which:
+            return
         yield {**found.row(protocol, name), **floor(table, protocol, found)}
         together.add(found.which, **{key: np.array(column) for key, column in found.columns.items()})
         for simple, errors in found.simple.items():

@@ -66,6 +66,14 @@ def test_a_table_without_a_column_is_refused_with_its_place(tmp_path):
         step_rates.Table(tmp_path / "t.csv")
 
 
+def test_a_table_without_gangs_is_scored_by_the_protocols_that_need_none(tmp_path, monkeypatch, capsys):
+    rows = table(tmp_path / "t.csv").read_text().splitlines()
+    kept = [row for row in rows if "unconsolidated" not in row and row.split(",")[2] in ("1", "scale_factor")]
+    (tmp_path / "one.csv").write_text("\n".join(kept))
+    found = json.loads(run(monkeypatch, capsys, tmp_path / "one.csv", "-o", "json"))
+    assert {row["protocol"] for row in found["results"]} == {"leave-family-out", "leave-type-out"}
+
+
 def test_a_table_of_one_chip_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "t.csv").write_text(
         f"{COLUMNS}\nk,A (batch size 1),1,,,2.0,\nk_unconsolidated,A (batch size 1),1,,,2.0,\n"
