@@ -22,7 +22,7 @@ from scheduler.engine.seating import FIRST, Seating
 from scheduler.engine.shifting import make_room
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.sparing import without_needless_moves
-from scheduler.engine.standing import reasons_stand
+from scheduler.engine.standing import reasons_known, reasons_stand
 from scheduler.engine.waiting import reason_for
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState, StopCause
@@ -232,6 +232,7 @@ def _reasons(
     if not snapshot.book.any_ended(now_us):
         unknown &= ~reasons_stand(snapshot, problem, choice)
     waiting = np.flatnonzero(unknown)
+    known = {} if snapshot.book.any_ended(now_us) else reasons_known(snapshot, problem, choice)
     for i in waiting.tolist():
         number = int(problem.number[i])
         if number in started:
@@ -242,7 +243,8 @@ def _reasons(
             code = ReasonCode.WAITING_FOR_PREEMPTED
             yield number, Reason(code=code, accelerator=chosen.accelerator, need=chosen.count)
         else:
-            yield number, ruled.reason(snapshot, choice, i, now_us) or reason_for(snapshot, problem, choice, i, now_us)
+            reason = known.get(i) or ruled.reason(snapshot, choice, i, now_us)
+            yield number, reason or reason_for(snapshot, problem, choice, i, now_us)
 
 
 def _changed(snapshot: Snapshot, reasons: Iterator[tuple[int, Reason]]) -> Iterator[tuple[int, Reason]]:

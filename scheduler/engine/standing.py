@@ -3,6 +3,7 @@
 An answer of True is certain. Of the others the reason is looked up one by one, and may turn out to be the same.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.policies import NONE, Choice, Problem, entries_of, spans
 
-__all__ = ["reasons_stand"]
+__all__ = ["reasons_known", "reasons_stand"]
 
 Int = NDArray[np.int64]
 Flag = NDArray[np.bool_]
@@ -35,37 +36,74 @@ def reasons_stand(snapshot: Snapshot, problem: Problem, choice: Choice) -> Flag:
     Where a policy prices, what was told stands while it is true: prices come and go with every cycle.
     """
     found = np.zeros(len(problem.number), dtype=np.bool_)
-    spans = np.diff(problem.ptr) > 0
-    jobs = np.flatnonzero((problem.current == NONE) & (choice.option == NONE) & spans)
-    if not len(jobs):
+    seen = _look(snapshot, problem, choice)
+    if not len(seen.jobs):
         return found
+    key = _keys(snapshot)[seen.code, seen.kind]
+    found[seen.jobs] = seen.known & (key == snapshot.columns.job("reason")[problem.number[seen.jobs]])
+    if len(choice.worth):
+        found[seen.jobs] |= _still_true(snapshot, problem, choice, seen.jobs)
+    return found
+
+
+def reasons_known(snapshot: Snapshot, problem: Problem, choice: Choice) -> dict[int, Reason]:
+    """By index, the reasons of waiting jobs that need no look at the job itself and tell of no limit."""
+    seen = _look(snapshot, problem, choice)
+    names = snapshot.fleet.accelerators
+    shown = seen.known & ~np.isin(seen.code, (_QUOTA, _USER))
+    columns = (seen.jobs, seen.code, seen.kind, seen.need, seen.have)
+    told: dict[tuple[int, ...], Reason] = {}
+    found: dict[int, Reason] = {}
+    for index, *what in zip(*(column[shown].tolist() for column in columns), strict=True):
+        code, kind, need, have = key = tuple(what)
+        if key not in told:
+            told[key] = Reason(code=_CODES[code], accelerator=names[kind], need=need, have=have)
+        found[index] = told[key]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Waiting jobs without an option, and the place in `_CODES`, accelerator and amounts of what the reason of each
+    would be, where that is `known`."""
+
+    jobs: Int
+    code: Int
+    kind: Int
+    need: Int
+    have: Int
+    known: Flag
+
+
+def _look(snapshot: Snapshot, problem: Problem, choice: Choice) -> _Look:
+    some = np.diff(problem.ptr) > 0
+    jobs = np.flatnonzero((problem.current == NONE) & (choice.option == NONE) & some)
+    if not len(jobs):
+        return _Look(jobs, jobs, jobs, jobs, jobs, np.zeros(0, dtype=np.bool_))
     columns, kinds = snapshot.columns, len(snapshot.fleet.accelerators)
     first = columns.job("first")[problem.number[jobs]]
     best = first + _best(problem, jobs)
-    kind, need = columns.option("kind")[best], columns.option("devices")[best]
+    need = columns.option("devices")[best]
     blocked = choice.blocked_by[jobs]
     on_devices = (blocked != NONE) & (blocked < problem.capacity_rows)
     shelf = np.where(on_devices, blocked, 0)
-    enough = ~on_devices | (snapshot.idle[shelf] >= need)
+    have = snapshot.idle[shelf]
     limited = (blocked >= problem.capacity_rows) & (blocked < len(problem.available))
-    code = np.where(enough, _BEHIND, _NO_ROOM)
+    code = np.where(~on_devices | (have >= need), _BEHIND, _NO_ROOM)
     priced = np.zeros(problem.capacity_rows, dtype=np.bool_)
     priced[[row for row, price in choice.prices.items() if row < problem.capacity_rows and price > 0]] = True
     code[on_devices & priced[shelf]] = _OUTPRICED
     code[limited] = np.where(blocked[limited] >= snapshot.rows.first_user_row, _USER, _QUOTA)
-    key = _keys(snapshot)[code, np.where(on_devices, shelf % kinds, kind)]
     known = on_devices | ((blocked == NONE) & _any_open(problem)[jobs])
     known[limited] = _only_in_use(snapshot, problem, jobs[limited], blocked[limited])
-    found[jobs] = known & (key == columns.job("reason")[problem.number[jobs]])
-    if len(choice.worth):
-        found[jobs] |= _still_true(snapshot, problem, choice, jobs)
-    return found
+    kind = np.where(on_devices, shelf % kinds, columns.option("kind")[best])
+    return _Look(jobs, code, kind, np.where(on_devices, need, 0), np.where(on_devices, have, 0), known)
 
 
 def _still_true(snapshot: Snapshot, problem: Problem, choice: Choice, jobs: Int) -> Flag:
     """bool[len(jobs)]: whether the reason on record says something of an accelerator that holds of the open options on
-    it. No room: none has it; outpriced: none has, or the devices have a price; behind in the queue: one has room; a
-    limit in use: one exceeds what is left below some limit."""
+    it. No room: none has it; outpriced: none has, or the devices have a price; a limit in use: one exceeds what is left
+    below some limit. Whoever waits is behind in the queue."""
     keys = _keys(snapshot)
     given = snapshot.columns.job("reason")[problem.number[jobs]]
     order = np.argsort(keys, axis=None)
@@ -83,7 +121,7 @@ def _still_true(snapshot: Snapshot, problem: Problem, choice: Choice, jobs: Int)
     some = _each(owner, about, len(jobs))
     roomy, priced = _each(owner, about & room, len(jobs)), _each(owner, about & dear[shelf], len(jobs))
     limit = _each(owner, about & _limited(problem, choice, at), len(jobs))
-    holds = np.stack((roomy, some & ~roomy, limit, limit, some & (priced | ~roomy), np.zeros_like(some)))
+    holds = np.stack((some, some & ~roomy, limit, limit, some & (priced | ~roomy), np.zeros_like(some)))
     found: Flag = holds[code, np.arange(len(jobs))]
     return found
 

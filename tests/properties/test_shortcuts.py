@@ -64,6 +64,10 @@ def act(table: Table, number: int, step: tuple) -> None:
         pass
 
 
+def none_stand(_, problem, __):
+    return np.zeros(len(problem.number), dtype=np.bool_)
+
+
 @given(st.sampled_from(["priority", "fifo-best-type"]), steps)
 @settings(max_examples=150, deadline=None)
 def test_reasons_that_stand_are_those_that_a_look_at_each_job_would_give(policy, played):
@@ -72,9 +76,40 @@ def test_reasons_that_stand_are_those_that_a_look_at_each_job_would_give(policy,
         act(table, number, step)
         table.later(1)
         quick = cycle(take(table.state, table.now_us), table.now_us)
-        with mock.patch(
-            "scheduler.engine.cycle.reasons_stand", lambda _, problem, __: np.zeros(len(problem.number), bool)
+        with (
+            mock.patch("scheduler.engine.cycle.reasons_stand", none_stand),
+            mock.patch("scheduler.engine.cycle.reasons_known", lambda *_: {}),
         ):
             whole = cycle(take(table.state, table.now_us), table.now_us)
         assert quick == whole
         table.decide()
+
+
+@given(st.sampled_from(["balanced", "srpt", "priority", "fifo-best-type"]), steps)
+@settings(max_examples=100, deadline=None)
+def test_reasons_found_for_all_at_once_are_those_that_a_look_at_each_job_gives(policy, played):
+    table = Table(configured(FLEET, TREE, msgspec.structs.replace(QUICK, name=policy)))
+    with mock.patch("scheduler.engine.cycle.reasons_stand", none_stand):
+        for number, step in enumerate(played):
+            act(table, number, step)
+            table.later(1)
+            quick = cycle(take(table.state, table.now_us), table.now_us)
+            with mock.patch("scheduler.engine.cycle.reasons_known", lambda *_: {}):
+                assert quick == cycle(take(table.state, table.now_us), table.now_us)
+            table.decide()
+
+
+@given(st.sampled_from(["balanced", "srpt"]), steps)
+@settings(max_examples=100, deadline=None)
+def test_where_a_policy_prices_a_second_look_at_the_same_jobs_changes_no_reason(policy, played):
+    table = Table(configured(FLEET, TREE, msgspec.structs.replace(QUICK, name=policy)))
+    for number, step in enumerate(played):
+        act(table, number, step)
+        table.later(1)
+        table.decide()
+    table.later(20)  # every option has opened by now
+    table.decide()
+    table.later(1)
+    table.decide()
+    again = table.plan
+    assert again.starts or again.stops or not again.reasons
