@@ -11,6 +11,7 @@ from scheduler.cli.output import Format, document, fields, say
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
 
 if TYPE_CHECKING:
+    from scheduler.service.configuration import Sources
     from scheduler.simulator.report import SimulationReport
 
 __all__ = ["plan", "register", "show_plans", "simulate"]
@@ -25,6 +26,7 @@ VERDICTS: Final = {
 
 ClusterOption = Annotated[str, typer.Option(help="Cluster file or shipped name")]
 TenantsOption = Annotated[str, typer.Option(help="Tenants file or shipped name")]
+ProfilesOption = Annotated[str, typer.Option(help="File of rates and fits that go before the shipped ones")]
 RulesOption = Annotated[str, typer.Option(help="Rules file or shipped name")]
 PolicyOption = Annotated[str, typer.Option(help="Policy file, shipped name, or the name of a policy")]
 
@@ -34,6 +36,7 @@ def plan(
     cluster: ClusterOption = "",
     tenants: TenantsOption = "",
     rules: RulesOption = "",
+    profiles: ProfilesOption = "",
     policy: PolicyOption = "",
     output: FormatOption = Format.TABLE,
     server: ServerOption = None,
@@ -44,7 +47,10 @@ def plan(
     Exit code: 0 starts now, 3 would wait or needs a delivery, 4 infeasible for ever, 5 denied.
     """
     if cluster:
-        show_plans(_on_empty(files, cluster, tenants, rules, policy), output)
+        from scheduler.service.configuration import Sources
+
+        sources = Sources(cluster=cluster, tenants=tenants, rules=rules, policy=policy, profiles=profiles)
+        show_plans(_on_empty(files, sources), output)
         return
     from scheduler.cli.submitting import jobs_of_files
 
@@ -54,7 +60,7 @@ def plan(
     show_plans(found, output)
 
 
-def _on_empty(files: list[str], cluster: str, tenants: str, rules: str, policy: str) -> list[dict[str, Any]]:
+def _on_empty(files: list[str], sources: "Sources") -> list[dict[str, Any]]:
     import getpass
 
     import msgspec
@@ -62,13 +68,13 @@ def _on_empty(files: list[str], cluster: str, tenants: str, rules: str, policy: 
     from scheduler.config import load_jobs
     from scheduler.model.events import Actor
     from scheduler.model.tenants import Tenant, Tenants
-    from scheduler.service.configuration import Sources, configured
+    from scheduler.service.configuration import configured
     from scheduler.service.plans import plan_on_empty
     from scheduler.service.wallclock import WallClock
 
-    config = configured(Sources(cluster=cluster, tenants=tenants, rules=rules, policy=policy))
+    config = configured(sources)
     jobs = [job for file in files for job in load_jobs(Path(file), config.catalog)]
-    if not tenants:  # nobody said who there is: whoever the jobs name, without limits
+    if not sources.tenants:  # nobody said who there is: whoever the jobs name, without limits
         names = sorted({part for job in jobs for part in _with_parents(job.tenant)} - {""})
         config = msgspec.structs.replace(config, tenants=Tenants(tenants=tuple(Tenant(name=name) for name in names)))
     user = getpass.getuser()
@@ -134,6 +140,7 @@ def simulate(
     workload: Annotated[str, typer.Option(help="Workload file or shipped name; with --rates a trace's job list")],
     tenants: TenantsOption = "",
     rules: RulesOption = "",
+    profiles: ProfilesOption = "",
     policy: PolicyOption = "",
     rates: Annotated[str, typer.Option(help="Table of rates of a public trace (Gavel, Sia)")] = "",
     placement: Annotated[str, typer.Option(help="best-fit or spread")] = "",
@@ -150,7 +157,9 @@ def simulate(
     from scheduler.simulator.simulate import reproducible as without_machine
     from scheduler.simulator.simulate import simulate as run
 
-    sources = Sources(cluster=cluster, tenants=tenants, rules=rules, policy=policy, placement=placement)
+    sources = Sources(
+        cluster=cluster, tenants=tenants, rules=rules, policy=policy, placement=placement, profiles=profiles
+    )
     config = configured(sources)
     if rates:
         from scheduler.simulator.readers.trace import read_trace

@@ -29,6 +29,7 @@ def up(
     cluster: Annotated[str, typer.Option(help="Cluster file or shipped name; default: as last time, or demo")] = "",
     tenants: Annotated[str, typer.Option(help="Tenants file or shipped name")] = "",
     rules: Annotated[str, typer.Option(help="Rules file or shipped name")] = "",
+    profiles: Annotated[str, typer.Option(help="File of rates and fits that go before the shipped ones")] = "",
     policy: Annotated[str, typer.Option(help="Policy file, shipped name, or the name of a policy")] = "",
     executor: Annotated[str, typer.Option(help="ray, local or fake, for every cell")] = "",
     mode: Annotated[str, typer.Option(help="observe, advise or enforce")] = "enforce",
@@ -57,7 +58,7 @@ def up(
     given = {
         "cluster": cluster, "tenants": tenants, "rules": rules, "policy": policy, "executor": executor, "mode": mode,
         "host": host, "port": str(port), "journal": journal, "tls-cert": tls_cert, "tls-key": tls_key,
-        "ray-address": ray_address, "ray-token": ray_token,
+        "ray-address": ray_address, "ray-token": ray_token, "profiles": profiles,
     }  # fmt: skip
     if foreground:
         _serve(given, plain_http, home)
@@ -73,7 +74,7 @@ def _sources(given: dict[str, str], place: Path) -> "Sources | None":
     from scheduler.service.configuration import Sources
     from scheduler.service.settings import JOURNAL_FILE
 
-    parts = {name: given[name] for name in ("tenants", "rules", "policy", "executor")}
+    parts = {name: given[name] for name in ("tenants", "rules", "policy", "executor", "profiles")}
     named = given["cluster"] or ("demo" if any(parts.values()) or not (place / JOURNAL_FILE).exists() else "")
     return Sources(cluster=named, **parts) if named else None
 

@@ -13,7 +13,7 @@ from scheduler.config.profiles import Profiles, encode_profiles, load_fit, load_
 from scheduler.config.references import check_job_against
 from scheduler.config.rules import decode_rules, load_rules
 from scheduler.config.scenario import Scenario, decode_scenario, load_scenario
-from scheduler.config.shipped import load_catalog, load_models, shipped, shipped_names
+from scheduler.config.shipped import load_catalog, load_models, shipped, shipped_names, with_profiles
 from scheduler.config.tenant_encode import encode_tenants
 from scheduler.config.tenants import decode_tenants, load_tenants
 from scheduler.config.workload import decode_workload, load_workload
@@ -57,4 +57,5 @@ __all__ = [
     "refuse_hopeless",
     "shipped",
     "shipped_names",
+    "with_profiles",
 ]

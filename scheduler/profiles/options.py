@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -33,8 +33,8 @@ LEAST_SEARCHED = 64
 SEARCHED_DOUBLINGS = 4
 """Layouts are searched on up to so many devices, or times the least that hold the model."""
 
-MOST_PROPOSED = 6
-"""Counts per accelerator."""
+LEAST_STEP = 1.75
+"""From one proposed count to the next."""
 
 PROPOSED_DOUBLINGS = 3
 """A job that gives only its model is offered the smallest power of two that holds it, and so many doublings."""
@@ -222,8 +222,17 @@ def _proposed_counts(job: Job, accelerator: Accelerator, catalog: Catalog, floor
     most = max(LEAST_SEARCHED, SEARCHED_DOUBLINGS * smallest)
     useful = useful_counts(job.work, accelerator, catalog, most=most, min_efficiency=wished)
     if useful:
-        return useful[:: max(1, -(-len(useful) // MOST_PROPOSED))]
+        return tuple(_spaced(useful))
     return tuple(smallest * 2**k for k in range(PROPOSED_DOUBLINGS))
+
+
+def _spaced(counts: Sequence[int]) -> Iterator[int]:
+    """The first, and each that is nearly twice the last one kept."""
+    last = 0.0
+    for count in counts:
+        if count >= LEAST_STEP * last:
+            last = count
+            yield count
 
 
 def _best_replica(speeds: Speeds, smallest: int) -> int:

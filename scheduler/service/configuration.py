@@ -6,7 +6,16 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from scheduler.config import load_catalog, load_cluster, load_policy, load_rules, load_tenants, shipped, shipped_names
+from scheduler.config import (
+    load_catalog,
+    load_cluster,
+    load_policy,
+    load_rules,
+    load_tenants,
+    shipped,
+    shipped_names,
+    with_profiles,
+)
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Catalog
 from scheduler.model.cluster import Cluster
@@ -26,7 +35,8 @@ _FALLBACK: Final = Tenants(tenants=(Tenant(name=DEFAULT_TENANT),))
 
 
 class Sources(Struct, frozen=True, kw_only=True):
-    """Files or shipped names; empty ones take a default. `executor` overrides that of every cell."""
+    """Files or shipped names; empty ones take a default. `executor` overrides that of every cell. `profiles`: a file of
+    rates and fits that go before the shipped ones."""
 
     cluster: str
     tenants: str = ""
@@ -34,6 +44,7 @@ class Sources(Struct, frozen=True, kw_only=True):
     policy: str = ""
     placement: str = ""
     executor: str = ""
+    profiles: str = ""
 
 
 def file_of(kind: str, name: str) -> Path:
@@ -47,6 +58,8 @@ def file_of(kind: str, name: str) -> Path:
 def configured(sources: Sources) -> Configured:
     """Everything that the files say, checked against each other. Raises ConfigError."""
     catalog = load_catalog()
+    if sources.profiles:
+        catalog = with_profiles(catalog, [Path(sources.profiles).expanduser()])
     cluster = load_cluster(file_of("cluster", sources.cluster), catalog)
     if sources.executor:
         cells = tuple(msgspec.structs.replace(cell, executor=sources.executor) for cell in cluster.cells)
