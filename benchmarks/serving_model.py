@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,24 @@ def simple(table: Table, phase: Phase) -> Iterator[dict[str, Any]]:
                 }
 
 
+def repeats(table: Table) -> Iterator[dict[str, Any]]:
+    """How far repeated measurements of one setting lie from each other, of the same software and of any version: no
+    prediction can be nearer than that."""
+    for phase, same in ((phase, same) for phase in (Phase.TPOT, Phase.TTFT_QUEUED) for same in (True, False)):
+        settings: dict[tuple[Any, ...], list[float]] = {}
+        for row, seconds in zip(table.rows, table.points.observed(phase), strict=True):
+            s, d = row.replica, row.demand
+            setting = (row.cell, row.precision, s.tensor, s.data, s.expert, d.batch, d.prompt, d.output)
+            settings.setdefault((*setting, row.version) if same else setting, []).append(float(seconds))
+        pairs = [abs(a / b - 1) for found in settings.values() for a, b in combinations(sorted(found), 2)]
+        if pairs:
+            names = {"device": "all", "engine": "all", "models": "all"}
+            predictor = f"a repeated measurement, {'same' if same else 'any'} version"
+            error, median = (round(100 * float(f(pairs)), 2) for f in (np.mean, np.median))
+            yield {"protocol": "baseline", "phase": phase.value, **names, "predictor": predictor, "mape_percent": error,
+                   "median_error_percent": median, "n": len(pairs)}  # fmt: skip
+
+
 def run(table: Table, protocol: str, observations: int) -> dict[tuple[Phase, int, str], Said]:
     """All phases of one protocol, without and with observations."""
     key = PROTOCOLS[protocol]
@@ -237,6 +256,7 @@ def results(table: Table, other: Table | None, given: argparse.Namespace) -> Ite
         yield from told(apart, "published rates", said)
     for phase in Phase:
         yield from simple(other or table, phase)
+    yield from repeats(other or table)
     for row in AICONFIGURATOR:
         yield {"protocol": "baseline", "engine": "all", "models": "all", **row, "predictor": SOURCE}
     yield {"protocol": "speed", "phase": "tpot", "predictions_per_s": round(speed(table.points, model))}

@@ -16,7 +16,7 @@ BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625
 SPELLINGS: Final = {
     "": "bf16", "none": "bf16", "bfloat16": "bf16", "float16": "fp16", "fp8_block": "fp8", "fp8_static": "fp8",
     "nvfp4": "fp4", "w8a8": "int8", "int8_wo": "int8", "int4_wo": "int4", "w4a16": "int4", "w4a16_mxfp4": "mxfp4",
-    "w4a8_mxfp4_mxfp8": "mxfp4",
+    "w4a8_mxfp4_mxfp8": "mxfp4", "fp8_ootb": "fp8", "sq": "int8", "awq": "int4", "gptq": "int4", "w4afp8": "int4",
 }  # fmt: skip
 
 ARITHMETIC: Final = {
