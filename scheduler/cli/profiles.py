@@ -46,6 +46,7 @@ def known_store(files: Sequence[Path] | None, home: str | None, catalog: "Catalo
 @profiles.command("list")
 def list_(
     match: Annotated[str, typer.Argument(help="Only cells whose name holds this text")] = "",
+    write: Annotated[Path | None, typer.Option(help="Write them there too: .yaml or .csv")] = None,
     file: KnownOption = None,
     output: FormatOption = Format.TABLE,
     home: HomeOption = None,
@@ -53,8 +54,13 @@ def list_(
     """Cells that are known, each with its value, the band that holds nine runs in ten, and where it comes from."""
     from scheduler.config import load_catalog
 
-    rows = [_row(entry.as_file()) for entry in known_store(file, home, load_catalog())]
-    table([row for row in rows if match in row["name"]], CELLS, output)
+    rates = [entry.as_file() for entry in known_store(file, home, load_catalog())]
+    rates = [rate for rate in rates if match in _name(rate)]
+    if write is not None:
+        _write(write, rates)
+    table([_row(rate) for rate in rates], CELLS, output)
+    if not rates:
+        complain("no cell is known; `profiles calibrate` learns some, `profiles show training` shows what is modelled")
 
 
 @profiles.command("show")
@@ -64,10 +70,14 @@ def show(
     output: FormatOption = Format.TABLE,
     home: HomeOption = None,
 ) -> None:
-    """All that is known of one cell."""
+    """All that is known of one cell; of `training` or `serving`, what the shipped models were fitted to."""
+    from scheduler.cli.profiles_predict import FITS, show_fit
     from scheduler.config import load_catalog
     from scheduler.errors import NotFoundError, UsageError
 
+    if name in FITS:
+        show_fit(name, output)
+        return
     rows = [_row(entry.as_file()) for entry in known_store(file, home, load_catalog())]
     found = [row for row in rows if row["name"] == name] or [row for row in rows if name in row["name"]]
     if not found:
@@ -152,6 +162,8 @@ def _write(path: Path, rates: "Sequence[CellRate]") -> None:
     from scheduler.config import dump_yaml, encode_profiles, rates_as_csv
     from scheduler.errors import UsageError
 
+    if not rates:
+        raise UsageError("there is nothing to write", "learn or name some cells first")
     if path.suffix not in (".csv", ".yaml", ".yml"):
         raise UsageError(f"{path.name} is neither YAML nor CSV", "end the name in .yaml or .csv")
     text = rates_as_csv(rates) if path.suffix == ".csv" else dump_yaml(encode_profiles(rates))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import exp, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scheduler.cli.output import Format, document, fields, say
+from scheduler.cli.output import Column, Format, document, fields, say, table
 from scheduler.cli.selection import FormatOption, HomeOption
 
 if TYPE_CHECKING:
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from scheduler.model.rates import Metric, Observation
     from scheduler.profiles.expected import Asked, Expected
     from scheduler.profiles.serving_model import ServingModel
+    from scheduler.profiles.serving_spread import Spread
     from scheduler.profiles.table import Rate
     from scheduler.profiles.training_rates import TrainingCoefficients
 
-__all__ = ["predict", "predictions"]
+__all__ = ["FITS", "predict", "predictions", "show_fit"]
+
+FITS = ("training", "serving")
 
 
 @lru_cache(maxsize=1)
@@ -108,6 +112,59 @@ def predict(
             (row["metric"], two_digits(row["value"])), ("Band (90 %)", band), ("From", row["from"]),
             ("Extrapolates", "; ".join(row["beyond"]) or "no"),
         ])  # fmt: skip
+
+
+def show_fit(name: str, output: Format) -> None:
+    """The devices and engines that a shipped model was fitted to, and how far it is off there."""
+    from scheduler.errors import NotFoundError
+
+    training, serving = (training_fit(), None) if name == "training" else (None, serving_fit())
+    if training is not None:
+        rows = [
+            {
+                "name": device,
+                "figures": fit.n,
+                "error_percent": round(fit.mape_percent, 2),
+                "reach": round(fit.reach, 3),
+            }
+            for device, fit in training.devices.items()
+        ]
+        source = training.source
+    elif serving is not None:
+        rows = [
+            {
+                "name": f"{phase}/{kind}",
+                "figures": spread.cells,
+                "error_percent": None,
+                "reach": round(reach(spread), 3),
+            }
+            for phase, kinds in serving.spreads.items()
+            for kind, spread in kinds.items()
+        ]
+        source = f"{serving.source}; {', '.join(serving.devices)}; {', '.join(serving.coefficients.engines)}"
+    else:
+        raise NotFoundError(f"no fit of {name} is shipped", "fit one with the programs under benchmarks")
+    if output in (Format.TABLE, Format.WIDE):
+        say(source)
+        say()
+    table(rows, FIT, output)
+
+
+def reach(spread: "Spread") -> float:
+    """Log units that the 90 % band reaches of a cell never seen."""
+    from scheduler.profiles.serving_spread import band
+
+    return log(band(spread)[1])
+
+
+FIT = (
+    Column("OF", lambda r: r["name"]),
+    Column("FIGURES", lambda r: str(r["figures"]), right=True),
+    Column(
+        "ERROR IN SAMPLE", lambda r: "-" if r["error_percent"] is None else f"{r['error_percent']:.1f}%", right=True
+    ),
+    Column("BAND (90 %) OF A NEW MODEL", lambda r: f"x {exp(-r['reach']):.2f} to {exp(r['reach']):.2f}", right=True),
+)
 
 
 def _asked(catalog: "Catalog", accelerator: str, model: str, params: float, type_: str) -> "Asked":

@@ -154,3 +154,24 @@ def test_a_ratio_that_is_declared_otherwise_is_an_alarm_on_standard_error(comman
     told = capsys.readouterr().err
     assert "alarm: net@x8-b256: h20-96 over h200 in dense_training is declared as" in told
     assert "measured as 0.5 (" in told
+
+
+def test_what_is_listed_can_be_written_as_yaml_and_as_a_table(command, tmp_path):
+    command("calibrate", "steps.csv", "serving.csv", "--write", "home/profiles.yaml")
+    command("list", "my-net", "--write", "part.csv")
+    command("list", "-f", "part.csv", "--write", "part.yaml")
+    (rate,) = load_profiles(tmp_path / "part.yaml", load_catalog()).rates
+    assert rate.cell.family.startswith("my-net") and rate.cell.stack.runtime == "cann 8.2"
+    assert "nothing to write" in command("list", "no-such", "--write", "none.csv", code=2)
+
+
+def test_where_nothing_is_known_it_says_how_to_learn(command, capsys):
+    assert run(["profiles", "list"]) == 0
+    assert "`profiles calibrate` learns some" in capsys.readouterr().err
+
+
+def test_the_shipped_models_show_what_they_were_fitted_to(command):
+    rows = json.loads(command("show", "training", "-o", "json"))
+    assert {"h100", "a100"} <= {row["name"] for row in rows} and all(row["figures"] > 0 for row in rows)
+    text = command("show", "serving")
+    assert "vllm" in text and "h200" in text and "tpot/dense" in text
