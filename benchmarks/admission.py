@@ -2,15 +2,16 @@
 
     python benchmarks/admission.py [--jobs 50000] [--queues 1000] [--clients 32] [--seconds 20] [-o json]
 
-Everything below HTTP is what `dualtrack up` runs: a submission is checked against the state, folded, and acknowledged
-once SQLite (WAL, synchronous FULL) has it on disk; a whole cycle decides, with the batch or soon after. The fleet has
-room for all jobs, so a decision is nearly always a start. The time ends when every job is acknowledged and every
-decision is on disk, too. Three rows:
+A submission is checked against the state, folded, and acknowledged once SQLite (WAL, synchronous FULL) has it on disk;
+a whole cycle decides, with the batch or soon after. The fleet has room for all jobs, so a decision is nearly always a
+start. The time ends when every job is acknowledged and every decision is on disk, too. Rows:
 
 `decision`: submissions in batches of a thousand, without a journal. `batched`: one client that has up to a thousand
 submissions on their way; batches share a cycle and a commit. `clients`: `--clients` threads, each of which waits for
-its job to be durable before it submits the next; those that wait together share a commit. The last row stops after
-`--seconds`, for a figure of a long queue the others go on to the end.
+its job to be durable before it submits the next; those that wait together share a commit. `http`: the same over HTTP,
+against a service in a process of its own, kept on one core while the clients are on the others. `http-batches`: two
+clients that send 500 jobs at a time to /v1/jobs/batch, as `dualtrack submit` does with many files. Rows with clients
+stop after `--seconds`; for a figure of a long queue the others go on to the end.
 
 `peer_jobs_per_s` is Kueue's published throughput for 50,000 workloads in 1,000 queues, API server included.
 """
@@ -41,6 +42,7 @@ from scheduler.model.cluster import Cell, Cluster, Pool
 from scheduler.model.commands import Command
 from scheduler.model.events import Actor, Configured, EpochStarted, Event, Record
 from scheduler.model.jobs import Job
+from scheduler.model.lifecycle import JobState
 from scheduler.model.policy import Policy
 from scheduler.model.rules import Rules
 from scheduler.ports import JournalStore
@@ -51,6 +53,9 @@ from scheduler.service.rehearsal import rehearse
 
 PUBLISHED_JOBS_PER_S = 42.0
 WINDOW = 1_000
+AT_ONCE = 500
+"""Jobs of one request to /v1/jobs/batch."""
+
 DEVICES = 8
 SHARES = {"h200": 0.5, "h20-96": 0.3, "ascend-910c": 0.2}
 
@@ -167,44 +172,55 @@ def by_clients(loop: EngineLoop, given: Iterator[Change], clients: int, seconds:
         thread.join()
 
 
+def undecided(state: State) -> int:
+    """How many jobs wait without having been told why."""
+    waiting = state.columns.in_state(JobState.WAITING)
+    return int((state.columns.job("reason")[waiting] == 0).sum())
+
+
 def decided(loop: EngineLoop) -> list[str]:
     """The jobs' states once each is started or has a reason to wait. A question is answered from what is durable."""
-    while True:
-        found = loop.ask(lambda state: [(job.state.value, job.reason is not None) for job in state.jobs])
-        if all(state != "waiting" or told for state, told in found):
-            return [state for state, _ in found]
+    while loop.ask(undecided):
         time.sleep(0.005)
+    return loop.ask(lambda state: [job.state.value for job in state.jobs])
 
 
-def over_http(given: argparse.Namespace) -> dict[str, Any]:
-    """A row of `http`: a service of its own, and clients that each wait for their answer."""
+def over_http(workload: str, given: argparse.Namespace) -> dict[str, Any]:
+    """A service of its own, and clients that each wait for their answer."""
     config = configured(given.jobs, given.queues)
-    bodies = [served.body_of(encode(job)) for job, _ in crowd.jobs(given.jobs, config.tenants, 0, tuple(SHARES))]
+    forms = [encode(job) for job, _ in crowd.jobs(given.jobs, config.tenants, 0, tuple(SHARES))]
+    many = workload == "http-batches"
+    clients = 2 if many else given.clients
     with served.Served(config) as service:
         token = service.endpoint.token
-        requests = [served.request("/v1/jobs", token, body, f"key-{n}") for n, body in enumerate(bodies)]
-        found = served.measured(service, requests, given.clients, given.seconds)
+        if many:
+            items = [{"job": form, "key": f"key-{n}"} for n, form in enumerate(forms)]
+            parts = (served.body_of({"items": items[n : n + AT_ONCE]}) for n in range(0, len(items), AT_ONCE))
+            requests = [served.request("/v1/jobs/batch", token, body) for body in parts]
+        else:
+            bodies = enumerate(map(served.body_of, forms))
+            requests = [served.request("/v1/jobs", token, body, f"key-{n}") for n, body in bodies]
+        found = served.measured(service, requests, clients, given.seconds)
         jobs = service.replayed()
-    answered, took = found["answered"], found["took"]
     return {
-        "workload": "http",
+        "workload": workload,
         "policy": config.policy.name,
         "jobs": len(jobs),
         "queues": given.queues,
         "devices": config.cluster.device_count(),
-        "clients": given.clients,
+        "clients": clients,
         "started": sum(job.state.value == "starting" for job in jobs),
-        "wall_s": round(took, 3),
-        "jobs_per_s": round(answered / took, 1),
-        "server_cpu_s_per_1000": round(1000 * found["server_cpu_s"] / answered, 3),
-        "client_cpu_s_per_1000": round(1000 * found["client_cpu_s"] / answered, 3),
+        "wall_s": round(found["took"], 3),
+        "jobs_per_s": round(len(jobs) / found["took"], 1),
+        "server_cpu_s_per_1000": round(1000 * found["server_cpu_s"] / len(jobs), 3),
+        "client_cpu_s_per_1000": round(1000 * found["client_cpu_s"] / len(jobs), 3),
         "peer_jobs_per_s": PUBLISHED_JOBS_PER_S,
     }
 
 
 def measure(workload: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    if workload == "http":
-        return over_http(given)
+    if workload.startswith("http"):
+        return over_http(workload, given)
     config = configured(given.jobs, given.queues)
     if workload == "decision":
         journal: Any = Discarded(MemoryDisk())
@@ -244,8 +260,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=50_000)
     parser.add_argument("--queues", type=int, default=1_000)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of the row `clients`, at most")
-    parser.add_argument("--rows", default="decision,batched,clients")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of a row with clients, at most")
+    parser.add_argument("--rows", default="decision,batched,clients,http,http-batches")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dualtrack-admission-") as folder:

@@ -37,7 +37,7 @@ def test_decisions_start_reclaim_and_refuse_all_that_they_claim():
     assert verdict["for_ever"] is True
 
 
-@pytest.mark.parametrize("row", ["decision", "batched", "clients", "http"])
+@pytest.mark.parametrize("row", ["decision", "batched", "clients", "http", "http-batches"])
 def test_every_admitted_job_was_started_by_the_time_the_clock_stops(row):
     (found,) = printed("admission", "--jobs", "40", "--queues", "10", "--clients", "4", "--rows", row)
     assert found["jobs"] == found["started"] == 40
