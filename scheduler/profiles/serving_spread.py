@@ -36,6 +36,9 @@ BELIEVED_CELLS = 3.0
 WILD = 4.0
 """Residuals beyond so many deviations of the median are cut there: one broken run must not widen every band."""
 
+MOST_SEEN = 3.0
+"""An observation farther off than so many deviations counts as if it were there: it may be a warm-up or a straggler."""
+
 STEPS = 40
 OBSERVED = 3
 DRAWS = 6
@@ -108,7 +111,8 @@ def expected(
         among = _shared(spread, seen_features, seen_stacks, seen_features, seen_stacks)
         between = _shared(spread, features, stacks, seen_features, seen_stacks)
         weights = np.linalg.solve(among + spread.noise**2 * np.eye(len(seen)), between.T).T
-        mean, variance, tail = weights @ seen, total - (weights * between).sum(axis=1), spread.tail_seen
+        kept = np.clip(seen, -MOST_SEEN * np.sqrt(total), MOST_SEEN * np.sqrt(total))
+        mean, variance, tail = weights @ kept, total - (weights * between).sum(axis=1), spread.tail_seen
     return Prediction(mean, np.sqrt(np.maximum(variance, 0.0)) * tail / NORMAL_REACH, np.full(len(features), 1e6))
 
 

@@ -66,6 +66,12 @@ def test_observations_move_the_expectation_towards_them_but_not_beyond(level, se
     assert said.scale[0] < expected(KNOWN, here, np.zeros(1, int)).scale[0]
 
 
+def test_an_observation_that_cannot_be_moves_no_more_than_one_that_hardly_can():
+    here, stack = np.zeros((1, 2)), np.zeros(1, int)
+    means = [expected(KNOWN, here, stack, np.array([seen]), here, stack).mean[0] for seen in (0.7, 0.9, 50.0)]
+    assert means[0] < means[1] == means[2] < 1
+
+
 def test_what_is_seen_counts_more_at_the_same_batch_and_under_the_same_version():
     seen = (np.array([0.4]), np.zeros((1, 2)), np.zeros(1, int))
     near, far = np.zeros((1, 2)), np.full((1, 2), 9.0)
