@@ -229,11 +229,11 @@ class Seating:
     def _in_the_way(self, row: OptionRow, leaving: Iterable[int]) -> Iterator[int]:
         """Those to leave that hold anything of what the option takes: devices of its cell, or quota above it."""
         wanted = {use for use, _ in row.uses}
+        current, rows_of = self.snapshot.columns.job("current"), self.snapshot.rows_of
         for number in leaving:
             if number in self.victims:
                 continue
-            held = int(self.snapshot.columns.job("current")[number])
-            if wanted & {use for use, _ in self.snapshot.rows_of[number].rows[held].uses}:
+            if any(use in wanted for use, _ in rows_of[number].rows[int(current[number])].uses):
                 yield number
 
     def _release(self, number: int) -> None:
