@@ -1,22 +1,22 @@
 """The verbs `profiles list`, `show`, `predict` and `calibrate`: rates with bands, and where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.output import Column, Format, complain, document, fields, say, table
+from scheduler.cli.output import Format, complain, document, fields, say, table
+from scheduler.cli.profiles_rows import CELLS, SCORES, band_text, cell_name, cell_row, score_row, total_text, value_text
 from scheduler.cli.selection import FormatOption, HomeOption
 
 if TYPE_CHECKING:
     from scheduler.model.accelerators import Catalog
-    from scheduler.model.rates import CellRate, Observation, Stack
+    from scheduler.model.rates import CellRate, Observation
     from scheduler.profiles.declared import DeclaredAlarm
-    from scheduler.profiles.learning import CellScore
     from scheduler.profiles.store import Store
 
-__all__ = ["KnownOption", "calibrate", "known_store", "list_", "register", "show", "two_digits"]
+__all__ = ["KnownOption", "calibrate", "known_store", "list_", "register", "show"]
 
 OWN_FILE = "profiles.yaml"
 ALARMS_TOLD = 10
@@ -55,10 +55,10 @@ def list_(
     from scheduler.config import load_catalog
 
     rates = [entry.as_file() for entry in known_store(file, home, load_catalog())]
-    rates = [rate for rate in rates if match in _name(rate)]
+    rates = [rate for rate in rates if match in cell_name(rate)]
     if write is not None:
         _write(write, rates)
-    table([_row(rate) for rate in rates], CELLS, output)
+    table([cell_row(rate) for rate in rates], CELLS, output)
     if not rates:
         complain("no cell is known; `profiles calibrate` learns some, `profiles show training` shows what is modelled")
 
@@ -71,14 +71,14 @@ def show(
     home: HomeOption = None,
 ) -> None:
     """All that is known of one cell; of `training` or `serving`, what the shipped models were fitted to."""
-    from scheduler.cli.profiles_predict import FITS, show_fit
+    from scheduler.cli.profiles_fits import FITS, show_fit
     from scheduler.config import load_catalog
     from scheduler.errors import NotFoundError, UsageError
 
     if name in FITS:
         show_fit(name, output)
         return
-    rows = [_row(entry.as_file()) for entry in known_store(file, home, load_catalog())]
+    rows = [cell_row(entry.as_file()) for entry in known_store(file, home, load_catalog())]
     found = [row for row in rows if row["name"] == name] or [row for row in rows if name in row["name"]]
     if not found:
         raise NotFoundError(f"no cell is called {name[:80]!r}", "`dualtrack profiles list -o name` shows all")
@@ -93,7 +93,8 @@ def show(
     stack = row["stack"]
     fields([
         ("Job", row["family"]), ("Accelerator", row["accelerator"]), ("Precision", row["precision"]),
-        ("Layout", row["layout"]), ("Metric", row["metric"]), ("Value", _value(row)), ("Band (90 %)", _band(row)),
+        ("Layout", row["layout"]), ("Metric", row["metric"]), ("Value", value_text(row)),
+        ("Band (90 %)", band_text(row)),
         ("Runs", str(row["runs"])), ("Run to run", f"{100 * row['noise']:.1f} %"), ("From", row["from"]),
         ("Source", row["source"]), ("Version", str(row["version"])), ("Framework", stack["framework"]),
         ("Runtime", stack["runtime"]), ("Driver", stack["driver"]), ("Image", stack["image"]),
@@ -119,7 +120,7 @@ def calibrate(
 
     Before: as the fitted models predict each figure. After: as the cell foresees it from those before it.
     """
-    from scheduler.cli.profiles_predict import predictions
+    from scheduler.cli.profiles_fits import predictions
     from scheduler.config import load_catalog
     from scheduler.config.readers import Told, read_measurements
     from scheduler.model.rates import Stack
@@ -139,13 +140,13 @@ def calibrate(
     _complain_of(list(declared_alarms(learnt.store, catalog)))
     if write is not None:
         _write(write, [entry.as_file() for entry in learnt.store])
-    rows = [_score(score) for score in learnt.scores]
+    rows = [score_row(score) for score in learnt.scores]
     if document(rows, output):
         return
     table(rows, SCORES, output)
     if output is not Format.NAME:
         say()
-        say(f"{len(seen):,} figures in {len(rows):,} cells: {_total(learnt.scores)}")
+        say(f"{len(seen):,} figures in {len(rows):,} cells: {total_text(learnt.scores)}")
 
 
 def _complain_of(alarms: "Sequence[DeclaredAlarm]") -> None:
@@ -171,112 +172,6 @@ def _write(path: Path, rates: "Sequence[CellRate]") -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another place") from None
-
-
-def _name(rate: "CellRate") -> str:
-    cell = rate.cell
-    parts = (cell.family, cell.accelerator, cell.precision or "-", cell.layout or "-", cell.metric.value)
-    return "/".join((*parts, _stack_name(cell.stack)))
-
-
-def _stack_name(stack: "Stack") -> str:
-    return "+".join(part.replace(" ", "-") for part in (stack.framework, stack.runtime, stack.driver) if part) or "-"
-
-
-def _row(rate: "CellRate") -> dict[str, Any]:
-    cell, stack = rate.cell, rate.cell.stack
-    return {
-        "name": _name(rate), "family": cell.family, "accelerator": cell.accelerator, "precision": cell.precision,
-        "layout": cell.layout, "metric": cell.metric.value, "value": rate.value, "low": rate.low, "high": rate.high,
-        "runs": rate.runs, "noise": rate.noise, "relative": rate.relative, "from": rate.provenance.value,
-        "source": rate.source, "version": rate.version,
-        "stack": {part: getattr(stack, part) for part in ("driver", "runtime", "framework", "image")},
-    }  # fmt: skip
-
-
-def two_digits(value: float) -> str:
-    """Four digits at most, as no rate is known better."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _value(row: Mapping[str, Any]) -> str:
-    return f"{row['value']:.3f} x prediction" if row["relative"] else two_digits(row["value"])
-
-
-def _band(row: Mapping[str, Any]) -> str:
-    low, high = (f"{row[end]:.3f}" if row["relative"] else two_digits(row[end]) for end in ("low", "high"))
-    return f"{low} to {high}"
-
-
-def _score(score: "CellScore") -> dict[str, Any]:
-    cell = score.cell
-    return {
-        "name": "/".join((cell.family, cell.accelerator, cell.precision or "-", cell.layout or "-", cell.metric.value,
-                          _stack_name(cell.stack))),
-        "family": cell.family, "accelerator": cell.accelerator, "precision": cell.precision, "layout": cell.layout,
-        "metric": cell.metric.value, "framework": cell.stack.framework, "n": score.n,
-        "error_before_percent": _rounded(score.error_before, 1), "error_after_percent": _rounded(score.error_after, 1),
-        "covered_before": _rounded(score.covered_before, 3), "covered_after": _rounded(score.covered_after, 3),
-    }  # fmt: skip
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
-
-
-def _total(scores: "Sequence[CellScore]") -> str:
-    """In words, apart for what models foresee and for what only earlier runs tell."""
-    modelled = [score for score in scores if score.foreseen_before]
-    others = [score for score in scores if not score.foreseen_before and score.foreseen_after]
-    told = [f"{_mean(modelled, 'before')}; {_mean(modelled, 'after')}"] if modelled else []
-    told += [f"of jobs that no model knows, {_mean(others, 'after')}"] if others else []
-    return "; ".join(told) or "none foreseen yet"
-
-
-def _mean(scores: "Sequence[CellScore]", when: str) -> str:
-    weighed = [
-        (getattr(s, f"foreseen_{when}"), getattr(s, f"error_{when}"), getattr(s, f"covered_{when}")) for s in scores
-    ]
-    n = sum(count for count, _, _ in weighed)
-    error, covered = (sum(part[0] * part[at] for part in weighed) / n for at in (1, 2))
-    return f"{when} {error:.1f}% off, {100 * covered:.0f}% within their band ({n:,})"
-
-
-def _percent(key: str, scale: float = 1.0) -> Any:
-    return lambda row: "-" if row[key] is None else f"{scale * row[key]:.1f}%"
-
-
-CELLS = (
-    Column("JOB", lambda r: r["family"]),
-    Column("ACCELERATOR", lambda r: r["accelerator"]),
-    Column("PRECISION", lambda r: r["precision"] or "-"),
-    Column("LAYOUT", lambda r: r["layout"] or "-"),
-    Column("METRIC", lambda r: r["metric"]),
-    Column("VALUE", _value, right=True),
-    Column("BAND (90 %)", _band, right=True),
-    Column("RUNS", lambda r: str(r["runs"]), right=True),
-    Column("FROM", lambda r: r["from"]),
-    Column("FRAMEWORK", lambda r: r["stack"]["framework"] or "-"),
-    Column("RUNTIME", lambda r: r["stack"]["runtime"] or "-", wide=True),
-    Column("DRIVER", lambda r: r["stack"]["driver"] or "-", wide=True),
-    Column("IMAGE", lambda r: r["stack"]["image"] or "-", wide=True),
-    Column("VERSION", lambda r: str(r["version"]), wide=True, right=True),
-    Column("SOURCE", lambda r: r["source"][:60] or "-", wide=True),
-)
-
-SCORES = (
-    Column("JOB", lambda r: r["family"]),
-    Column("ACCELERATOR", lambda r: r["accelerator"]),
-    Column("PRECISION", lambda r: r["precision"] or "-"),
-    Column("LAYOUT", lambda r: r["layout"] or "-"),
-    Column("METRIC", lambda r: r["metric"]),
-    Column("FRAMEWORK", lambda r: r["framework"] or "-"),
-    Column("N", lambda r: str(r["n"]), right=True),
-    Column("ERROR BEFORE", _percent("error_before_percent"), right=True),
-    Column("AFTER", _percent("error_after_percent"), right=True),
-    Column("COVERED BEFORE", _percent("covered_before", 100), right=True),
-    Column("AFTER", _percent("covered_after", 100), right=True),
-)
 
 
 def register(app: typer.Typer) -> None:
