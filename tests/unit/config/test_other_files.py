@@ -75,6 +75,8 @@ SHARE = "id: a, basis: used, measure: device_hours, window: 30d"
         ("policy\nname: balanced\nstarve_after: 0s", "f.yaml:4: starve_after: must be longer than zero"),
         ("policy\nname: balanced\ngap: 0", "f.yaml:4: gap: "),
         ("policy\nname: balanced\nround: 6", "f.yaml:4: round: a duration is expected"),
+        ("policy\nname: balanced\nwhole_every: 60", "f.yaml:4: whole_every: a duration is expected"),
+        ("policy\nname: balanced\nmany_jobs: -1", "f.yaml:4: many_jobs: "),
         ("workload\nname: w\njobs: [{at: 1, job: {}}]", "f.yaml:4: jobs[0].at: a duration is expected"),
         (
             "workload\nname: w\njobs: [{at: 1s, job: {type: batch}}]",
@@ -101,6 +103,11 @@ def test_a_policy_says_how_it_weighs_and_how_often_it_is_asked():
     assert (policy.a, policy.q, policy.gap) == (0.7, 2.0, 0.001)
     assert (policy.tau_us, policy.horizon_us, policy.round_us) == (50 * hour_us, hour_us // 2, hour_us // 10)
     assert policy.starve_after_us == 48 * hour_us
+
+
+def test_a_policy_says_from_how_many_jobs_on_newcomers_are_decided_about_alone_and_for_how_long():
+    _, policy = read_text(HEAD + "policy\nname: balanced\nwhole_every: 2m\nmany_jobs: 200", "f.yaml")
+    assert (policy.whole_every_us, policy.many_jobs) == (120 * US_PER_S, 200)
 
 
 def test_arrivals_are_put_in_order_of_time():
