@@ -23,7 +23,7 @@ from scheduler.profiles.footprint import training_footprint
 from scheduler.profiles.layout_search import Arrangement, search_layouts
 from scheduler.profiles.memory import fits
 from scheduler.profiles.steps import chips_of, join, models_of, splits_of
-from scheduler.profiles.training_rates import TrainingCoefficients, log_reach, step_seconds
+from scheduler.profiles.training_rates import DENSE, MIXTURE, TrainingCoefficients, log_reach, step_seconds
 
 __all__ = ["black_box", "memory", "ratios", "speed"]
 
@@ -122,8 +122,9 @@ def _doubt(
     splits = splits_of(arrangement.layout, BATCH)
     models, chips = models_of(model, SEQUENCE), chips_of(accelerator)
     _, shares = step_seconds(coefficients, accelerator, models, chips, splits)
-    some = next(iter(coefficients.engines)).rsplit(" ", 1)[0]  # any will do: what software adds is left aside
-    return float(log_reach(coefficients, accelerator, shares, engine=some)[0])
+    kind = MIXTURE if model.experts else DENSE
+    known = next(name.rsplit(" ", 1) for name in coefficients.engines if name.endswith(kind))
+    return float(log_reach(coefficients, accelerator, shares, engine=known[0])[0])  # what software adds is left aside
 
 
 def black_box(path: Path) -> Iterator[dict[str, Any]]:

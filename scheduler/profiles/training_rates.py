@@ -41,6 +41,8 @@ RANGES: Mapping[str, tuple[str, float]] = {
 """By quantity, how it is called, and the factor beyond what was measured that a prediction is still trusted for."""
 
 EXPERTS = TERMS.index("experts")
+PRODUCTS = 1 + TERMS.index("attention")
+"""The first terms are products: ideal times at the chip's peak."""
 
 
 class DeviceFit(Struct, frozen=True, kw_only=True):
@@ -161,7 +163,9 @@ def step_seconds(
         logs = logs + np.log(known.coefficients) + covariates[:, 1:] @ slopes[1:]
     dense, mixture = (coefficients.engines.get(f"{engine} {kind}", 0.0) for kind in (DENSE, MIXTURE))
     shift = np.where(np.asarray(models.routed) > 0, mixture, dense) + coefficients.vendors.get(accelerator.vendor, 0.0)
-    parts = training_terms(models, chips, splits) * np.exp(logs + shift[..., None])
+    factors = np.exp(logs + shift[..., None])
+    factors[..., :PRODUCTS] = np.maximum(factors[..., :PRODUCTS], 1.0)  # no chip computes faster than its peak
+    parts = training_terms(models, chips, splits) * factors
     seconds = parts.sum(axis=1)
     return seconds, np.asarray(parts / seconds[:, None], dtype=np.float64)
 
