@@ -162,7 +162,18 @@ def test_what_is_worth_nothing_is_never_taken() -> None:
 def test_compiled_and_plain_loops_give_the_same_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, available = crowd(80, 3, 3, seed=5)
     compiled = solve(problem(jobs, available), polish=False)
-    for name in ("_fits", "_take", "_fill", "_sound", "_swap", "_move", "_exchange", "_displace"):
+    for name in (
+        "_fits",
+        "_take",
+        "_fill",
+        "_sound",
+        "_swap",
+        "_move",
+        "_exchange",
+        "_displace",
+        "_best_that_fit",
+        "_narrowest",
+    ):
         function = getattr(rounding, name)
         monkeypatch.setattr(rounding, name, getattr(function, "py_func", function))
     assert solve(problem(jobs, available), polish=False).option.tobytes() == compiled.option.tobytes()
@@ -216,3 +227,22 @@ def test_a_search_that_would_be_too_long_gives_up() -> None:
     bound = float(given_relaxed.best(given_relaxed.utility)[0].sum())
     everything = np.arange(len(given_relaxed.utility))
     assert branched(given_relaxed, everything, none, given_relaxed.utility, bound, none, within=0.0) is None
+
+
+def test_under_many_quotas_the_gap_is_below_one_percent() -> None:
+    draw, tenants, kinds = np.random.default_rng(11), 40, 4
+    jobs: list[Job] = []
+    for i in range(4000):
+        worth, row = float(draw.lognormal(0, 0.6)), kinds + i % tenants * kinds
+        jobs.append(
+            [
+                (worth * float(draw.lognormal(0, 0.4)) * count**0.6, {kind: count, row + kind: count})
+                for kind in range(kinds)
+                for count in (1, 4, 16)
+            ]
+        )
+    available = [3000] * kinds + draw.integers(40, 120, tenants * kinds).tolist()
+    given_problem = problem(jobs, available)
+    solution = solve(given_problem, gap=0.001)
+    assert all(u <= a for u, a in zip(usage(jobs, given_problem, solution), available, strict=True))
+    assert solution.gap < 0.01
