@@ -136,7 +136,8 @@ def calibrate(
         seen.extend(readings.observations)
         for reason, count in sorted(readings.left_out.items()):
             complain(f"{path}: {count:,} {'row' if count == 1 else 'rows'} left out: {reason}")
-    learnt = learn(seen, predictions(seen, catalog), known_store(file, home, catalog))
+    foreseen = predictions(seen, catalog)
+    learnt = learn([one for one, _ in foreseen], [said for _, said in foreseen], known_store(file, home, catalog))
     _complain_of(list(declared_alarms(learnt.store, catalog)))
     if write is not None:
         _write(write, [entry.as_file() for entry in learnt.store])

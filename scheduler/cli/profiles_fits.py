@@ -93,14 +93,23 @@ FIT = (
 )
 
 
-def predictions(seen: "Sequence[Observation]", catalog: "Catalog") -> "list[Rate | None]":
-    """What the shipped fits say of each figure; None where the job is no known model, or they cannot hold it."""
+def predictions(seen: "Sequence[Observation]", catalog: "Catalog") -> "list[tuple[Observation, Rate | None]]":
+    """Each figure, of a known model by the model's own name, with what the shipped fits say of it; None where the job
+    is no known model, or they cannot hold it."""
+    from msgspec import structs
+
     from scheduler.config import load_models
     from scheduler.model.transformers import find_transformer
 
     models = load_models()
-    found = {name: find_transformer(models, name) for name in {one.cell.family for one in seen}}
-    return [_prediction(one, found[one.cell.family], catalog) for one in seen]
+    known = {name: find_transformer(models, name) for name in {one.cell.family for one in seen}}
+    found = []
+    for one in seen:
+        transformer = known[one.cell.family]
+        if transformer is not None:
+            one = structs.replace(one, cell=structs.replace(one.cell, family=transformer.name))  # noqa: PLW2901
+        found.append((one, _prediction(one, transformer, catalog)))
+    return found
 
 
 def _prediction(one: "Observation", transformer: Any, catalog: "Catalog") -> "Rate | None":

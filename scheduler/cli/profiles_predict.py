@@ -61,7 +61,7 @@ def predict(
     store, rows = known_store(file, home, catalog), []
     for one in found:
         cell = Cell(
-            family=(model or f"{params:g}-params").lower(),
+            family=asked.transformer.name or f"{params:g}-params",
             accelerator=accelerator,
             precision=precision,
             layout=layout,

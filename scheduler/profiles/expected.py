@@ -4,7 +4,6 @@ A prediction beyond what the models were fitted to says so, and why.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -12,22 +11,19 @@ from msgspec import Struct, structs
 
 from scheduler.errors import UsageError
 from scheduler.model.accelerators import Accelerator, Provenance
-from scheduler.model.rates import Metric, layout_parts, layout_text
+from scheduler.model.rates import Metric, layout_parts
 from scheduler.model.transformers import Transformer
 from scheduler.profiles.layout_search import search_layouts
 from scheduler.profiles.layouts import Layout, Precision, Recompute
+from scheduler.profiles.modelled import layout_words
 from scheduler.profiles.serving import Demand, Split, largest_batch, served
 from scheduler.profiles.serving_model import Forecast, Phase, Points, ServingModel, forecast
 from scheduler.profiles.storage import storage_of
 from scheduler.profiles.table import Rate
 from scheduler.profiles.training_rates import TrainingCoefficients, training_rate
 
-__all__ = ["SERVED", "Asked", "Expected", "expect_serving", "expect_training", "layout_from", "text_of_layout"]
+__all__ = ["SERVED", "Asked", "Expected", "expect_serving", "expect_training", "layout_from"]
 
-LONG_AXES: Final[Mapping[str, str]] = {
-    "dp": "data", "tp": "tensor", "pp": "pipeline", "ep": "expert", "cp": "context", "zero": "zero",
-    "mb": "micro_batch",
-}  # fmt: skip
 TRAINED_IN: Final = ("bf16", "fp16", "fp8", "fp8_block")
 """Precisions of the products; half precision of either kind runs alike."""
 
@@ -100,7 +96,7 @@ def expect_training(asked: Asked, coefficients: TrainingCoefficients) -> Expecte
     beyond = _beyond(asked)
     if chip.name not in coefficients.devices:
         beyond.append(f"no training was measured on {chip.name}")
-    return Expected(rate, Metric.TOKENS, text_of_layout(layout), tuple(beyond))
+    return Expected(rate, Metric.TOKENS, layout_words(layout), tuple(beyond))
 
 
 def expect_serving(asked: Asked, model: ServingModel, metric: Metric) -> Expected:
@@ -205,12 +201,6 @@ def layout_from(text: str, count: int, global_batch: int) -> Layout:
         micro_batch=micro,
         recompute=Recompute(_parts(text).get("rc", "none")),
     )
-
-
-def text_of_layout(layout: Layout) -> str:
-    """Such as `tp=8,dp=2,zero=1,mb=4`, without axes of 1."""
-    parts = {short: str(getattr(layout, long)) for short, long in LONG_AXES.items()}
-    return layout_text({**parts, "rc": layout.recompute.value})
 
 
 def _sizes(text: str) -> dict[str, int]:

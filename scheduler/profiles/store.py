@@ -1,4 +1,5 @@
-"""All that is known of rates, cell by cell. A store is a value: an observation makes a new one.
+"""All that is known of rates, cell by cell. A store is a value: an observation makes a new one. How many copies of a
+layout there are, and their micro-batch, follow from a job's size and tell no cells apart.
 
 A cell that was never seen is judged by the prediction it is asked against and by its nearest relatives: the same job
 and chip under another version, under other software, in another layout, then on other chips; each less certain by what
@@ -7,11 +8,12 @@ such changes were seen to do.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from msgspec import Struct, field, structs
 
 from scheduler.model.accelerators import Provenance
-from scheduler.model.rates import Cell, CellRate, Stack
+from scheduler.model.rates import Cell, CellRate, Stack, layout_parts, layout_text
 from scheduler.profiles.calibration import (
     LEAST_SD,
     RUN_NOISE,
@@ -37,6 +39,9 @@ VERSION_SHIFT = 0.2
 
 CHIP_SHIFT = 0.2
 """Log units by which what a model gets wrong of a job on one chip may be another on the next."""
+
+UNTOLD_SHIFT = 0.1
+"""Log units that software may differ by where one side does not state it: a fleet mostly runs one."""
 
 LAYOUT_SHIFT = 0.2
 """Log units by which a model that is right for one layout may be wrong for another of the same job on the same chip."""
@@ -98,6 +103,7 @@ class Store(Struct, frozen=True):
         """
         if predicted is not None and predicted.low <= 0:
             return predicted  # what cannot be has no factor
+        cell = _settled(cell)
         entry = self.known.get(cell)
         if entry is not None and (predicted is not None or not entry.relative):
             return _scaled(entry.belief.rate(entry.provenance), predicted if entry.relative else None)
@@ -124,6 +130,7 @@ class Store(Struct, frozen=True):
         ValueError where the cell is known relative to predictions and none is given.
         """
         predicted = predicted if predicted is not None and predicted.low > 0 else None
+        cell = _settled(cell)
         entry = self.known.get(cell)
         if entry is None:
             begun = structs.replace(self._begun(cell, run, predicted), provenance=provenance, source=source)
@@ -147,10 +154,10 @@ class Store(Struct, frozen=True):
         """The store with these entries in place of those of the same cells."""
         known, relatives = dict(self.known), dict(self.relatives)
         for entry in entries:
-            if entry.cell not in known:
-                job = _job(entry.cell)
-                relatives[job] = (*relatives.get(job, ()), entry.cell)
-            known[entry.cell] = entry
+            cell = _settled(entry.cell)
+            if cell not in known:
+                relatives[_job(cell)] = (*relatives.get(_job(cell), ()), cell)
+            known[cell] = entry if cell is entry.cell else structs.replace(entry, cell=cell)
         return Store(known, relatives)
 
     def _begun(self, cell: Cell, run: Run, predicted: Rate | None) -> Known:
@@ -177,16 +184,14 @@ class Store(Struct, frozen=True):
         return [self.known[other] for other in self.relatives.get(_job(cell), ()) if other != cell]
 
     def _related(self, cell: Cell, relative: bool) -> Belief | None:
-        """What the nearest relatives say, less certain by what such a change does: by far the nearest kind of them."""
-        others = [entry for entry in self._kin(cell) if entry.relative == relative]
-        here = [entry for entry in others if entry.cell.accelerator == cell.accelerator]
-        version = [e.belief for e in here if _same_but_stack(e.cell, cell) and _same_framework(e.cell, cell)]
-        software = [e.belief for e in here if _same_but_stack(e.cell, cell)]
-        layouts = [e.belief for e in here if e.cell.stack == cell.stack]
-        chips = [e.belief for e in others if _same_framework(e.cell, cell)]
-        rungs = [(version, VERSION_SHIFT), (software, STACK_SHIFT)]
-        rungs += [(layouts, LAYOUT_SHIFT), (chips, CHIP_SHIFT)] if relative else []
-        return next((widened(combined(found), shift) for found, shift in rungs if found), None)
+        """What the nearest relatives say, less certain by what such a change does. Figures with a unit hold for their
+        chip and layout only."""
+        kin = [(_shift(entry.cell, cell), entry) for entry in self._kin(cell) if entry.relative == relative]
+        if not relative:
+            kin = [(shift, entry) for shift, entry in kin if _same_but_stack(entry.cell, cell)]
+        nearest = min((shift for shift, _ in kin), default=0.0)
+        found = [entry.belief for shift, entry in kin if shift <= nearest]
+        return widened(combined(found), nearest) if found else None
 
 
 def store_of(rates: Iterable[CellRate]) -> Store:
@@ -230,9 +235,35 @@ def _same_but_stack(one: Cell, other: Cell) -> bool:
     return structs.replace(one, stack=other.stack) == other
 
 
-def _same_framework(one: Cell, other: Cell) -> bool:
-    """Whatever the versions."""
-    return one.stack.framework.partition(" ")[0] == other.stack.framework.partition(" ")[0]
+def _shift(one: Cell, other: Cell) -> float:
+    """Log units by which what holds for one cell may be wrong for another of the same job."""
+    chip = CHIP_SHIFT if one.accelerator != other.accelerator else 0.0
+    layout = LAYOUT_SHIFT if one.layout != other.layout else 0.0
+    return math.hypot(chip, layout, _stack_shift(one.stack, other.stack))
+
+
+def _stack_shift(one: Stack, other: Stack) -> float:
+    """What only one of them states contradicts nothing, but may differ."""
+    if one == other:
+        return 0.0
+    pairs = [(getattr(one, part), getattr(other, part)) for part in Stack.__struct_fields__]
+    if all(not left or not right or left == right for left, right in pairs):
+        return UNTOLD_SHIFT
+    left, right = one.framework.partition(" ")[0], other.framework.partition(" ")[0]
+    return STACK_SHIFT if left and right and left != right else VERSION_SHIFT
+
+
+@lru_cache(maxsize=4096)
+def _layout(text: str) -> str:
+    """Without copies and micro-batch, which follow from the size; a spread over nodes stays as it is written."""
+    if text.startswith("spread"):
+        return text
+    return layout_text({name: size for name, size in layout_parts(text).items() if name not in ("dp", "mb")})
+
+
+def _settled(cell: Cell) -> Cell:
+    layout = _layout(cell.layout)
+    return cell if layout == cell.layout else structs.replace(cell, layout=layout)
 
 
 def _scaled(rate: Rate, predicted: Rate | None) -> Rate:

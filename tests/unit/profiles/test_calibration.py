@@ -32,7 +32,7 @@ from scheduler.profiles.table import Rate
 
 CATALOG = load_catalog()
 OLD, NEW = Stack(framework="vllm 0.10", runtime="cuda 12.4"), Stack(framework="vllm 0.11", runtime="cuda 12.8")
-CELL = Cell(family="llama-3.1-8b", accelerator="h200", layout="tp=1", stack=OLD, metric=Metric.TOKENS)
+CELL = Cell(family="llama-3.1-8b", accelerator="h200", layout="tp=4", stack=OLD, metric=Metric.TOKENS)
 PREDICTED = Rate(100.0, 60.0, 160.0, Provenance.MODELLED)
 
 
@@ -269,15 +269,42 @@ def test_another_chip_is_corrected_in_part_and_less_than_another_version():
     assert 80 < store.rate(version, PREDICTED).value <= store.rate(chip, PREDICTED).value < 100
 
 
-def test_another_engine_on_another_chip_and_another_job_learn_nothing():
+@pytest.mark.parametrize("changes", [{"family": "qwen3-8b"}, {"precision": "fp8"}, {"metric": Metric.TPOT}], ids=str)
+def test_another_job_precision_or_metric_learns_nothing(changes):
     store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
-    for other in (
-        structs.replace(CELL, accelerator="h20-96", stack=Stack(framework="sglang 0.5")),
-        structs.replace(CELL, family="qwen3-8b"),
-        structs.replace(CELL, precision="fp8"),
-        structs.replace(CELL, metric=Metric.TPOT),
-    ):
-        assert store.rate(other, PREDICTED) == PREDICTED
+    assert store.rate(structs.replace(CELL, **changes), PREDICTED) == PREDICTED
+
+
+def test_the_more_differs_the_less_is_learnt():
+    store, _ = observed(Store(), [60.0] * 8, predicted=PREDICTED)
+    engine, layout = Stack(framework="sglang 0.5"), "tp=8"
+    steps = [
+        {},
+        {"stack": Stack()},
+        {"stack": NEW},
+        {"stack": NEW, "layout": layout},
+        {"stack": engine, "layout": layout},
+    ]
+    steps.append({"stack": engine, "layout": layout, "accelerator": "h20-96"})
+    values = [store.rate(structs.replace(CELL, **changes), PREDICTED).value for changes in steps]
+    assert values == sorted(values)
+    assert values[0] < 65 and values[-1] > 85
+
+
+def test_a_job_that_does_not_state_its_software_is_taken_to_run_what_was_measured():
+    store, _ = observed(Store(), [80.0] * 8, predicted=PREDICTED)
+    found = store.rate(structs.replace(CELL, stack=Stack(image="reg/serve:1")), PREDICTED)
+    assert found.value == pytest.approx(80.0, rel=0.05)
+    assert found.high / found.low > store.rate(CELL, PREDICTED).high / store.rate(CELL, PREDICTED).low
+
+
+def test_copies_and_micro_batches_make_no_other_cell_but_a_spread_does():
+    store, _ = observed(Store(), [80.0] * 4, structs.replace(CELL, layout="tp=2,dp=4,mb=8"), PREDICTED)
+    assert [entry.cell.layout for entry in store] == ["tp=2"]
+    same = store.rate(structs.replace(CELL, layout="tp=2,dp=64,mb=1"), PREDICTED)
+    assert same == store.rate(structs.replace(CELL, layout="tp=2"), PREDICTED)
+    spread, _ = observed(store, [80.0], structs.replace(CELL, layout="spread:44"), PREDICTED)
+    assert len(spread) == 2
 
 
 def test_a_prediction_of_nothing_stays_and_teaches_nothing():

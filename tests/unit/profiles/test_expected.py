@@ -9,8 +9,9 @@ from scheduler.config import load_catalog, load_fit, load_models, shipped
 from scheduler.errors import UsageError
 from scheduler.model.rates import LAYOUT_AXES, Metric, layout_parts, layout_text
 from scheduler.model.transformers import find_transformer
-from scheduler.profiles.expected import Asked, expect_serving, expect_training, layout_from, text_of_layout
+from scheduler.profiles.expected import Asked, expect_serving, expect_training, layout_from
 from scheduler.profiles.layouts import Layout, Recompute
+from scheduler.profiles.modelled import layout_words
 from scheduler.profiles.serving_model import ServingModel
 from scheduler.profiles.training_rates import TrainingCoefficients
 
@@ -110,7 +111,7 @@ def test_a_layout_reads_back_as_it_was_written(axes, zero, recompute):
 )
 def test_a_layout_found_by_search_reads_back_as_itself(tensor, pipeline, data, recompute):
     layout = Layout(data=data, tensor=tensor, pipeline=pipeline, zero=1, micro_batch=2, recompute=recompute)
-    assert layout_from(text_of_layout(layout), layout.devices, 64) == layout
+    assert layout_from(layout_words(layout), layout.devices, 64) == layout
 
 
 @pytest.mark.parametrize("text", ["tp", "tp=0", "tp=x", "tp=2,tp=4", "zero=4", "rc=all", "=3"])
