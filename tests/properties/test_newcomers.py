@@ -175,7 +175,7 @@ def test_the_optimum_is_within_the_gap_that_is_told():
             table.up(*(j for j in table.state.holding() if j.state is JobState.STARTING))
             if table.plan.whole:
                 ours = set(table.state.active) - set(running)
-                bound = dict(table.plan.prices).get("whole:bound", 0.0)
+                bound = dict(table.plan.prices).get("=bound", 0.0)
             ours |= {n for n in table.state.active if n not in running and n not in ours}
             seen.add(table.plan.whole)
             assert least_missing(table, ours) <= table.plan.gap * bound + 1e-6 * max(bound, 1.0)
@@ -209,7 +209,7 @@ def test_with_few_jobs_all_are_weighed_in_every_cycle(few):
     table.submit(job("late", *options(h200=1)))
     table.decide()
     assert table.plan.whole is few
-    assert any(name == "whole:at" for name, _ in table.plan.prices) is not few
+    assert any(name == "=at" for name, _ in table.plan.prices) is not few
 
 
 def test_after_a_while_all_are_weighed_again_though_nobody_asks():
