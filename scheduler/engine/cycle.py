@@ -74,7 +74,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         wake_us=snapshot.next_alarm_us,
         rounds=found.rounds,
         whole=between is None,
-        gap=None if choice.certificate is None else may_lack / bound if bound > 0 else 0.0,
+        gap=None if choice.certificate is None else float(may_lack / bound) if bound > 0 else 0.0,
     )
 
 
