@@ -16,7 +16,7 @@ from scheduler.policies.problem import NONE, Choice, Flag, Problem, Real
 from scheduler.policies.shares import Shares
 from scheduler.policies.worth import job_of, speeds, staying
 
-__all__ = ["dealt", "devices_of", "shares_of", "sizes_s"]
+__all__ = ["dealt", "devices_of", "shares_of", "sizes_s", "unshared"]
 
 ROUND_S: Final = 360.0
 DEEPEST: Final = 2.0
@@ -62,26 +62,43 @@ def _largest(problem: Problem) -> Real:
     return found
 
 
-def dealt(problem: Problem, share: Real) -> Choice:
-    """The round's choice for `share`, float64[m].
-
-    Nobody shares its time before it has run for so many times what a stop costs, nor who would lose all that it did.
-    """
+def unshared(problem: Problem) -> Problem:
+    """The same, with those pinned who share their time with nobody: they have not run for so many times what a stop
+    costs yet, or would lose all that they did."""
     held = problem.current != NONE
     stays = held & (~problem.resumes | (problem.ran_s < QUANTUM * problem.move_s))
-    problem = replace(problem, pinned=problem.pinned | stays)
+    return replace(problem, pinned=problem.pinned | stays)
+
+
+def dealt(problem: Problem, share: Real) -> Choice:
+    """The round's choice for `share`, float64[m]."""
+    problem = unshared(problem)
     round_s = max(problem.settings.round_us / US_PER_S, ROUND_S)
     owner = job_of(problem)
-    place = np.arange(len(owner)) - problem.ptr[:-1][owner]
-    names = [f"{n}:{p}" for n, p in zip(problem.number[owner].tolist(), place.tolist(), strict=True)]
-    before = np.array([problem.carried.get(name, 0.0) for name in names])
     now_s = float(problem.submitted_us[0] / US_PER_S + problem.age_s[0]) if len(problem.number) else 0.0
     passed_s = np.minimum(now_s - problem.carried.get("at", now_s), problem.age_s)[owner]
     had = np.zeros(len(owner))
     had[problem.current[problem.current != NONE]] = 1.0
-    deficit = np.clip(before + (share - had) * passed_s, -DEEPEST * round_s, DEEPEST * round_s)
+    deficit = np.clip(_before(problem) + (share - had) * passed_s, -DEEPEST * round_s, DEEPEST * round_s)
     due = deficit + share * round_s  # what it should have had by the end of this round
     least = LEAST_DEFICIT * round_s * np.maximum(speeds(problem), 0.0)
     choice = priced(problem, staying(problem, devices_of(problem) * np.maximum(due, least)))
-    kept = {name: value for name, value in zip(names, deficit.tolist(), strict=True) if value}
-    return replace(choice, carry={**kept, "at": now_s})
+    some = np.flatnonzero(deficit)
+    place = some - problem.ptr[:-1][owner[some]]
+    of_some = zip(problem.number[owner[some]].tolist(), place.tolist(), deficit[some].tolist(), strict=True)
+    return replace(choice, carry={**{f"{number}:{p}": value for number, p, value in of_some}, "at": now_s})
+
+
+def _before(problem: Problem) -> Real:
+    """float64[m]: the deficits that the last choice left, by number and place; those of jobs that are gone are lost."""
+    found = np.zeros(len(problem.rate))
+    known = [(*map(int, name.split(":")), value) for name, value in problem.carried.items() if name[0].isdigit()]
+    if not known or not len(problem.number):
+        return found
+    number, place, value = (np.array(column) for column in zip(*known, strict=True))
+    order = np.argsort(problem.number)
+    at = np.minimum(np.searchsorted(problem.number, number, sorter=order), len(order) - 1)
+    job = order[at]
+    there = (problem.number[job] == number) & (place < np.diff(problem.ptr)[job])
+    found[problem.ptr[job[there]] + place[there]] = value[there]
+    return found
