@@ -12,7 +12,7 @@ from scheduler.model.lifecycle import JobState
 from scheduler.model.plan import Plan
 from scheduler.model.policy import Policy
 from scheduler.model.units import FOREVER_US, US_PER_S
-from scheduler.policies import DEALS, NONE, SEAT, WALKS, Choice, Problem
+from scheduler.policies import ALWAYS, DEALS, NONE, SEAT, WALKS, Choice, Problem
 
 __all__ = ["is_turn", "next_turn_us", "round_us", "with_turn"]
 
@@ -31,8 +31,9 @@ def round_us(policy: Policy) -> int:
 
 def is_turn(snapshot: Snapshot, now_us: int) -> bool:
     """Whether the policy is to be asked: once in each round, rounds beginning at multiples of their length."""
-    length_us = round_us(snapshot.config.policy)
-    if length_us == 0:
+    policy = snapshot.config.policy
+    length_us = round_us(policy)
+    if length_us == 0 or (policy.name in ALWAYS and policy.round_us == 0):
         return True
     last = next((value for name, value in snapshot.prices if name == CARRY + TURN), -1.0)
     return now_us // length_us != last

@@ -1,5 +1,4 @@
-"""What is held and what is promised: between two rounds nothing else is given, and at a choice it is what one stays at.
-"""
+"""What is held and what is promised: between two rounds nothing else is given, and a choice starts from it."""
 
 import numpy as np
 

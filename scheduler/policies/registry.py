@@ -16,7 +16,7 @@ from scheduler.policies.problem import Policy
 from scheduler.policies.srpt import srpt
 from scheduler.policies.throughput import throughput
 
-__all__ = ["DEALS", "POLICIES", "WALKS"]
+__all__ = ["ALWAYS", "DEALS", "POLICIES", "WALKS"]
 
 POLICIES: Final[Mapping[str, Policy]] = {
     "balanced": balanced,
@@ -40,3 +40,6 @@ WALKS: Final = frozenset({"fifo", "fifo-best-type", "priority"})
 
 DEALS: Final = frozenset({"max-min", "water-filling", "max-min-hierarchical", "finish-time-fairness", "makespan"})
 """Policies that deal out shares of time: they run in rounds, whatever the settings say."""
+
+ALWAYS: Final = frozenset({"makespan"})
+"""Of these, who is asked after every event too where no round is set: it keeps no account of what each has had."""

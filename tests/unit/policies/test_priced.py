@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.model.jobs import Prefer
-from scheduler.policies import DEALS, NONE, POLICIES, WALKS
+from scheduler.policies import ALWAYS, DEALS, NONE, POLICIES, WALKS
 from tests.support.problems import H20, H200, HOUR, QUOTA, places, problem, used
 
 BOTH = [{H200: 1}, {H20: 1}]
@@ -224,13 +224,29 @@ def test_tenants_share_alike_under_the_hierarchy_however_many_jobs_each_has():
     assert rounds("max-min", jobs, [1, 0], 36)[0][0] == pytest.approx(9, abs=2)
 
 
-def test_makespan_gives_the_longer_job_more_of_the_time():
-    jobs = [{"options": [{H200: 1}], "left_s": 9 * HOUR}, {"options": [{H200: 1}], "left_s": 3 * HOUR}]
-    had = rounds("makespan", jobs, [1, 0], 40)
-    assert [h[0] for h in had] == pytest.approx([30, 10], abs=2)
+def test_makespan_lets_the_longest_job_run_and_shorter_ones_fill():
+    long, short = {"options": [{H200: 1}], "left_s": 9 * HOUR}, {"options": [{H200: 1}], "left_s": 3 * HOUR}
+    of = problem([short, long, short, short], [2, 0])
+    assert places(POLICIES["makespan"](of), of)[1] == 0
+    # nobody is displaced for its length alone while the end comes no later for it
+    held = {**short, "held": 0}
+    of = problem([held, {**short, "left_s": 4 * HOUR}], [1, 0])
+    assert places(POLICIES["makespan"](of), of) == [0, NONE]
 
 
-@pytest.mark.parametrize("name", sorted(DEALS))
+def test_makespan_displaces_for_a_job_that_would_end_last():
+    held = {"options": [{H200: 1}], "left_s": 1 * HOUR, "held": 0}
+    of = problem([held, held, {"options": [{H200: 1}], "left_s": 9 * HOUR}], [2, 0])
+    assert places(POLICIES["makespan"](of), of)[2] == 0
+
+
+def test_makespan_takes_large_gangs_while_small_jobs_are_left_to_fill():
+    small, gang = {"options": [{H200: 1}], "left_s": HOUR}, {"options": [{H200: 4}], "left_s": HOUR}
+    of = problem([*[small] * 8, gang], [4, 0])
+    assert places(POLICIES["makespan"](of), of) == [*[NONE] * 8, 0]
+
+
+@pytest.mark.parametrize("name", sorted(DEALS - ALWAYS))
 @pytest.mark.parametrize("why", [{"resumes": False}, {"move_s": 60.0, "ran_s": 1_000.0}])
 def test_nobody_shares_its_time_who_would_lose_its_work_or_has_not_run_for_a_quantum(name, why):
     had = {"options": [{H200: 1}], "held": 0, "attained_s": 1e6, **why}
