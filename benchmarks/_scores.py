@@ -10,7 +10,7 @@ import numpy as np
 
 import scheduler
 
-__all__ = ["binomial_interval", "document", "holds", "scores"]
+__all__ = ["binomial_interval", "document", "scores"]
 
 LEVEL = 0.90
 
@@ -42,12 +42,6 @@ def scores(
         "n": n,
         "predictions": len(seen),
     }
-
-
-def holds(row: Mapping[str, Any]) -> bool:
-    """Whether the binomial interval of a row's coverage holds 90 %."""
-    low, high = row["coverage_interval_percent"]
-    return bool(low <= 100 * LEVEL <= high)
 
 
 def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

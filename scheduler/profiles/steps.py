@@ -46,7 +46,6 @@ class Models(Struct, frozen=True, kw_only=True):
 
     layers: Numbers
     hidden: Numbers
-    heads: Numbers
     vocab: Numbers
     dense: Numbers
     routed: Numbers
@@ -106,7 +105,6 @@ def models_of(t: Transformer, seq_len: int) -> Models:
     return Models(
         layers=float(t.layers),
         hidden=float(t.hidden),
-        heads=float(t.heads),
         vocab=float(t.vocab),
         dense=float(t.layers * attention_parameters(t) + plain + shared),
         routed=float(routed),

@@ -8,7 +8,7 @@ The coefficients say how far a device and its software are from ideal; `siblings
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.profiles.collectives import all_gather_s, all_to_all_s, bandwidth, point_to_point_s
+from scheduler.profiles.collectives import all_gather_s, all_reduce_s, all_to_all_s, bandwidth, point_to_point_s
 from scheduler.profiles.siblings import Belief
 from scheduler.profiles.steps import Chips, Models, Splits
 
@@ -160,10 +160,10 @@ def _shards_s(m: Models, c: Chips, s: Splits) -> FloatArray:
 
 
 def _tensor_s(m: Models, c: Chips, s: Splits, per_micro: Numbers, layers: Numbers) -> FloatArray:
-    """Two all-reduces of a layer's activations in each direction, as a gather and a scatter each; the backward pass
-    that computes the layer again has two more."""
+    """Two all-reduces of a layer's activations in each direction (with sequence parallelism as many bytes, as a gather
+    and a scatter each); the backward pass that computes the layer again has two more."""
     rate = bandwidth(s.tensor, 1.0, c.node, c.link, c.network)
-    once = 2 * all_gather_s(2.0 * per_micro * m.hidden, s.tensor, rate)
+    once = all_reduce_s(2.0 * per_micro * m.hidden, s.tensor, rate)
     return np.asarray((4 + 2 * s.full) * layers * once)
 
 
