@@ -9,7 +9,10 @@ where their file forbids it or they could not go on from a checkpoint, and never
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import numpy as np
+
 from scheduler.engine.asking import demands_now
+from scheduler.engine.columns import NONE
 from scheduler.engine.leaving import holder
 from scheduler.engine.options import OptionRow
 from scheduler.engine.records import JobRecord
@@ -29,7 +32,9 @@ __all__ = ["make_room"]
 MOST_GANGS: Final = 2
 MOST_MOVABLE: Final = 64
 MOST_TRIED: Final = 64
-"""In one decision: gangs that are tried, running jobs that are weighed for each, and sets of them that are tried."""
+MOST_BESIDE: Final = 2_048
+"""In one decision: gangs that are tried, running jobs that may move for each, sets of them that are tried, and running
+jobs that are looked at."""
 
 UNKNOWN_S: Final = 3_600.0
 """What is left of a job that tells neither its work nor a limit."""
@@ -43,22 +48,22 @@ def make_room(snapshot: Snapshot, seating: Seating, homeless: Iterable[tuple[int
         job, row = snapshot.jobs[number], snapshot.rows_of[number].rows[position]
         if seating.is_seated(number) or not seating.is_scattered(row):
             continue
-        movables = sorted(_movable(snapshot, seating, row, now_us), key=lambda m: (m.cost, m.job))[:MOST_MOVABLE]
+        beside = _beside(snapshot, row)
+        movables = sorted(_movable(snapshot, seating, beside, now_us), key=lambda m: (m.cost, m.job))[:MOST_MOVABLE]
         wanting = Wanting(
             job=number,
             demands=demands_now(job, row.demands),
             rate=h20_equivalents(job.spec.work, row.option.chosen, snapshot.config.catalog),
-            sooner_s=_sooner_s(snapshot, seating, row, now_us),
+            sooner_s=_sooner_s(snapshot, seating, row, beside, now_us),
         )
         found = consolidate(seating.soon.room, row.cell, wanting, movables, seating.strategy, MOST_TRIED)
         if found is not None and seating.shift(number, position, [move.job for move in found.moves]):
             return
 
 
-def _movable(snapshot: Snapshot, seating: Seating, row: OptionRow, now_us: int) -> Iterator[Movable]:
-    """Running jobs on the accelerators of the option, in its cell."""
+def _movable(snapshot: Snapshot, seating: Seating, beside: Iterable[JobRecord], now_us: int) -> Iterator[Movable]:
     began_us = now_us - snapshot.config.policy.min_run_us
-    for job in _beside(snapshot, row):
+    for job in beside:
         attempt = job.attempt
         if attempt is None or seating.is_leaving(job.number) or not _may_move(job, began_us):
             continue
@@ -82,19 +87,23 @@ def _may_move(job: JobRecord, began_us: int) -> bool:
     return attempt is not None and attempt.started_us is not None and attempt.started_us <= began_us
 
 
-def _beside(snapshot: Snapshot, row: OptionRow) -> Iterator[JobRecord]:
-    """Running jobs that hold what the option asks for: its accelerators in its cell."""
-    wanted = {use for use, _ in row.uses if use < snapshot.rows.capacity_rows}
-    current = snapshot.columns.job("current")
-    for number in snapshot.columns.in_state(JobState.RUNNING).tolist():
-        held = int(current[number])
-        if held >= 0 and wanted & {use for use, _ in snapshot.rows_of[number].rows[held].uses}:
-            yield snapshot.jobs[number]
+def _beside(snapshot: Snapshot, row: OptionRow) -> list[JobRecord]:
+    """Running jobs that hold what the option asks for: its accelerators in its cell (of several roles, on the first
+    shelf); of very many, those of the fewest devices."""
+    columns = snapshot.columns
+    wanted = [use for use, _ in row.uses if use < snapshot.rows.capacity_rows]
+    running = columns.in_state(JobState.RUNNING)
+    running = running[columns.job("current")[running] != NONE]
+    option = columns.job("first")[running] + columns.job("current")[running]
+    here = np.isin(columns.uses.array["row"][columns.option("use_first")[option]], wanted)
+    running, devices = running[here], columns.option("devices")[option[here]]
+    few = np.argsort(devices, kind="stable")[:MOST_BESIDE]
+    return [snapshot.jobs[number] for number in np.sort(running[few]).tolist()]
 
 
-def _sooner_s(snapshot: Snapshot, seating: Seating, row: OptionRow, now_us: int) -> float:
+def _sooner_s(snapshot: Snapshot, seating: Seating, row: OptionRow, beside: Iterable[JobRecord], now_us: int) -> float:
     """Until enough of the running jobs have ended for the gang to find a place."""
-    ends = sorted((_left_s(job, now_us), job.number) for job in _beside(snapshot, row))[:MOST_MOVABLE]
+    ends = sorted((_left_s(job, now_us), job.number) for job in beside)[:MOST_MOVABLE]
     room = seating.soon.room.fork()
     for left_s, number in ends:
         attempt = snapshot.jobs[number].attempt
