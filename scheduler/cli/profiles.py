@@ -1,4 +1,4 @@
-"""The verbs `profiles list`, `show`, `predict` and `calibrate`: rates with bands, and where they come from."""
+"""The verbs `profiles list`, `show`, `predict`, `probe` and `calibrate`: rates with bands, and where they come from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,6 +177,8 @@ def _write(path: Path, rates: "Sequence[CellRate]") -> None:
 
 def register(app: typer.Typer) -> None:
     from scheduler.cli.profiles_predict import predict
+    from scheduler.cli.profiles_probe import probe
 
     profiles.command("predict")(predict)
+    profiles.command("probe")(probe)
     app.add_typer(profiles, name="profiles")

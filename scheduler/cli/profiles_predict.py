@@ -10,10 +10,12 @@ from scheduler.cli.selection import FormatOption, HomeOption
 
 if TYPE_CHECKING:
     from scheduler.model.accelerators import Catalog
+    from scheduler.model.rates import Stack
     from scheduler.profiles.expected import Asked, Expected
+    from scheduler.profiles.store import Store
     from scheduler.profiles.table import Rate
 
-__all__ = ["predict"]
+__all__ = ["asked_of", "corrected", "predict"]
 
 
 def predict(
@@ -42,11 +44,11 @@ def predict(
     from scheduler.cli.profiles_rows import two_digits
     from scheduler.config import load_catalog
     from scheduler.errors import UsageError
-    from scheduler.model.rates import Cell, Stack
+    from scheduler.model.rates import Stack
 
     catalog = load_catalog()
     asked = structs.replace(
-        _asked(catalog, accelerator, model, params, type_),
+        asked_of(catalog, accelerator, model, params, type_),
         count=count,
         layout=layout,
         precision=precision,
@@ -58,17 +60,9 @@ def predict(
     found = _expected(asked, type_)
     if not found:
         raise UsageError(f"no fit of {type_} is shipped", "fit one with the programs under benchmarks")
-    store, rows = known_store(file, home, catalog), []
-    for one in found:
-        cell = Cell(
-            family=asked.transformer.name or f"{params:g}-params",
-            accelerator=accelerator,
-            precision=precision,
-            layout=layout,
-            metric=one.metric,
-            stack=Stack(driver=driver, runtime=runtime, framework=framework, image=image),
-        )
-        rows.append(_row(one, store.rate(cell, one.rate) or one.rate, corrected=store.rate(cell, one.rate) != one.rate))
+    store = known_store(file, home, catalog)
+    stack = Stack(driver=driver, runtime=runtime, framework=framework, image=image)
+    rows = [_row(one, corrected(store, asked, one, stack)) for one in found]
     if document(rows, output):
         return
     if output is Format.NAME:
@@ -86,7 +80,7 @@ def predict(
         ])  # fmt: skip
 
 
-def _asked(catalog: "Catalog", accelerator: str, model: str, params: float, type_: str) -> "Asked":
+def asked_of(catalog: "Catalog", accelerator: str, model: str, params: float, type_: str) -> "Asked":
     from scheduler.config import load_models
     from scheduler.config.cursor import nearest
     from scheduler.errors import UsageError
@@ -125,9 +119,24 @@ def _expected(asked: "Asked", type_: str) -> "list[Expected]":
     return [expect_serving(asked, model, metric) for metric in SERVED] if model else []
 
 
-def _row(one: "Expected", rate: "Rate", *, corrected: bool) -> dict[str, Any]:
+def corrected(store: "Store", asked: "Asked", one: "Expected", stack: "Stack") -> "Rate":
+    """The prediction as what is known of its cell corrects it."""
+    from scheduler.model.rates import Cell
+
+    cell = Cell(
+        family=asked.transformer.name,
+        accelerator=asked.accelerator.name,
+        precision=asked.precision,
+        layout=one.layout,
+        metric=one.metric,
+        stack=stack,
+    )
+    return store.rate(cell, one.rate) or one.rate
+
+
+def _row(one: "Expected", rate: "Rate") -> dict[str, Any]:
     return {
         "metric": one.metric.value, "value": rate.value, "low": rate.low, "high": rate.high,
-        "from": rate.provenance.value, "corrected": corrected, "layout": one.layout,
+        "from": rate.provenance.value, "corrected": rate != one.rate, "layout": one.layout,
         "extrapolates": bool(one.beyond), "beyond": list(one.beyond),
     }  # fmt: skip

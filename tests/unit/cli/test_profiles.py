@@ -175,3 +175,32 @@ def test_the_shipped_models_show_what_they_were_fitted_to(command):
     assert {"h100", "a100"} <= {row["name"] for row in rows} and all(row["figures"] > 0 for row in rows)
     text = command("show", "serving")
     assert "vllm" in text and "h200" in text and "tpot/dense" in text
+
+
+PROBE = ("probe", "h100:8", "h20-96:40", "ascend-910c:24", "--model", "llama-3.1-8b")
+
+
+def test_a_rival_that_nobody_measured_is_probed_before_a_long_run_and_not_before_a_short_one(command):
+    rows = {row["option"]: row for row in json.loads(command(*PROBE, "--hours", "240", "-o", "json"))}
+    assert sum(row["probe"] for row in rows.values()) == 1
+    probed = next(row for row in rows.values() if row["probe"])
+    assert probed["gain_percent"] == max(row["gain_percent"] for row in rows.values())
+    assert probed["gain_percent"] > probed["cost_percent"]
+    short = json.loads(command(*PROBE, "--hours", "0.2", "-o", "json"))
+    assert not any(row["probe"] for row in short)
+    assert "No probe pays: take" in command(*PROBE, "--hours", "0.2")
+    assert "Measure" in command(*PROBE, "--hours", "240")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("h100",), "no option"),
+        (("h100:0",), "no option"),
+        (("h1000:8",), "unknown accelerator"),
+        (("h100:8",), "either"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(command, words, complaint):
+    more = () if complaint == "either" else ("--model", "llama-3.1-8b")
+    assert complaint in command("probe", *words, *more, code=2)
