@@ -1,13 +1,14 @@
 """How long the solvers of shares and of assignments take, how near they come, and what a general solver takes.
 
-    python benchmarks/solve_time.py [--jobs 2048,10000] [--types 3] [--entities 0] [--load 12] [--rows 6] [--tenants 0]
+    python benchmarks/solve_time.py [--jobs 2048,10000] [--types 3] [--entities 0] [--load 12]
+                                    [--options 20] [--rows 6] [--tenants 0] [--gap 1e-4]
                                     [--policies max-min,water-filling,finish-time-fairness,makespan,assignment,gangs]
                                     [--seed 0] [--repeat 3] [--peer-s 60] [-o json]
 
 Shares: `--jobs` jobs of 1, 2, 4 or 8 devices with log-normal rates on `--types` types, a twelfth of all pairs dead, no
 two rows alike; demand is 12 times what there is, or `--load` times for water-filling. Rates are normalised by those of
 an equal split, as Gavel does. `--entities` splits the weights of water-filling between so many tenants of unequal
-weight. `assignment`: one of 20 options for each job, in `--rows` rows; `--tenants` adds quota rows, as many as tenants
+weight. `assignment`: one of `--options` for each job, in `--rows` rows; `--tenants` adds quota rows, as many as tenants
 times types. `gangs`: 60 gangs of 8, 16 or 32, three types of 64 devices each.
 
 `solve_ms` is the least of `--repeat` runs in CPU time, compiled loops warm, without prices from earlier runs; `gap` is
@@ -39,7 +40,6 @@ from scheduler.policies.shares import Shares, finish_time_fairness, makespan, ma
 from scheduler.policies.water_filling import TenantTree, water_filling
 
 LOAD, DEAD = 12, 1 / 12
-OPTIONS = 20
 SCHEMA = "dualtrack/v1"
 PUBLISHED = {
     ("max-min", 2048): "Gavel's code, 2,048 jobs: 59 ms",
@@ -155,10 +155,10 @@ def water_filling_case(given: argparse.Namespace) -> dict[str, Any]:
 
 def drawn_assignment(given: argparse.Namespace) -> Assignment:
     """Counts of 1 to 16 in `--rows` rows, with returns that diminish; with tenants, one more row for each and kind."""
-    draw, jobs, kinds = np.random.default_rng(given.seed), given.jobs, given.rows
-    count = np.tile(2 ** (np.arange(OPTIONS) // 4 % 5), jobs)
-    kind = (np.tile(np.arange(OPTIONS), jobs) + np.repeat(draw.integers(0, kinds, jobs), OPTIONS)) % kinds
-    job = np.repeat(np.arange(jobs), OPTIONS)
+    draw, jobs, kinds, options = np.random.default_rng(given.seed), given.jobs, given.rows, given.options
+    count = np.tile(2 ** (np.arange(options) // 4 % 5), jobs)
+    kind = (np.tile(np.arange(options), jobs) + np.repeat(draw.integers(0, kinds, jobs), options)) % kinds
+    job = np.repeat(np.arange(jobs), options)
     utility = draw.lognormal(0, 0.6, jobs)[job] * draw.lognormal(0, 0.4, (jobs, kinds))[job, kind] * count**0.6
     row, available = kind[:, None], np.full(kinds, 3 * jobs // kinds)
     if given.tenants:
@@ -166,8 +166,8 @@ def drawn_assignment(given: argparse.Namespace) -> Assignment:
         row = np.stack((kind, kinds + tenant[job] * kinds + kind), axis=1)
         quota = draw.integers(2, 2 + max(2, 6 * jobs // given.tenants // kinds), given.tenants * kinds)
         available = np.concatenate((available, quota))
-    width, pairs = row.shape[1], jobs * OPTIONS
-    ptr, use_ptr = np.arange(jobs + 1) * OPTIONS, np.arange(pairs + 1) * width
+    width, pairs = row.shape[1], jobs * options
+    ptr, use_ptr = np.arange(jobs + 1) * options, np.arange(pairs + 1) * width
     return Assignment(ptr, utility, use_ptr, row.ravel(), np.repeat(count, width), available)
 
 
@@ -228,7 +228,7 @@ CASES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "makespan": makespan_case,
     "finish-time-fairness": finish_time_case,
     "water-filling": water_filling_case,
-    "assignment": lambda given: assigned(drawn_assignment(given), given, 1e-4),
+    "assignment": lambda given: assigned(drawn_assignment(given), given, given.gap),
     "gangs": lambda given: assigned(drawn_gangs(given.seed), given, 0.0025),
 }
 
@@ -239,7 +239,7 @@ def measured(name: str, jobs: int, given: argparse.Namespace) -> dict[str, Any]:
     if "peer_ms" in row:
         row["ratio"] = row["peer_ms"] / row["solve_ms"]
     if name == "assignment":
-        row |= {"types": given.rows, "options": OPTIONS, "tenants": given.tenants}
+        row |= {"types": given.rows, "options": given.options, "tenants": given.tenants}
     known = PUBLISHED.get((name, given.jobs))
     return row | ({"published": known} if known else {})
 
@@ -251,6 +251,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--entities", type=int, default=0, help="of water-filling; 0: none")
     parser.add_argument("--load", type=float, default=LOAD, help="of water-filling: demand for what there is")
     parser.add_argument("--rows", type=int, default=6, help="of assignment")
+    parser.add_argument("--options", type=int, default=20, help="of each job of assignment")
+    parser.add_argument("--gap", type=float, default=1e-4, help="at which assignment may end")
     parser.add_argument("--tenants", type=int, default=0, help="of assignment, each with a quota for every row")
     parser.add_argument("--policies", default=",".join(CASES))
     parser.add_argument("--seed", type=int, default=0)
