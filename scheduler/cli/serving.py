@@ -75,8 +75,8 @@ def _sources(given: dict[str, str], place: Path) -> "Sources | None":
     from scheduler.service.settings import JOURNAL_FILE
 
     parts = {name: given[name] for name in ("tenants", "rules", "policy", "executor", "profiles")}
-    named = given["cluster"] or ("demo" if any(parts.values()) or not (place / JOURNAL_FILE).exists() else "")
-    return Sources(cluster=named, **parts) if named else None
+    named = given["cluster"] or ("" if (place / JOURNAL_FILE).exists() else "demo")
+    return Sources(cluster=named, **parts) if named or any(parts.values()) else None
 
 
 def _show_changes(given: dict[str, str], home: str | None, *, applied: bool) -> None:

@@ -55,21 +55,27 @@ def file_of(kind: str, name: str) -> Path:
     return shipped(kind, name)
 
 
-def configured(sources: Sources) -> Configured:
-    """Everything that the files say, checked against each other. Raises ConfigError."""
+def configured(sources: Sources, known: Configured | None = None) -> Configured:
+    """Everything that the files say, checked against each other. Raises ConfigError.
+
+    Without a cluster among the sources, what they do not name is that of `known`, which was in force before.
+    """
     catalog = load_catalog()
     if sources.profiles:
         catalog = with_profiles(catalog, [Path(sources.profiles).expanduser()])
-    cluster = load_cluster(file_of("cluster", sources.cluster), catalog)
+    before = known if known is not None and not sources.cluster else None
+    cluster = before.cluster if before else load_cluster(file_of("cluster", sources.cluster), catalog)
     if sources.executor:
         cells = tuple(msgspec.structs.replace(cell, executor=sources.executor) for cell in cluster.cells)
         cluster = msgspec.structs.replace(cluster, cells=cells)
+    rules = before.rules if before else Rules()
+    again = sources.policy or sources.placement
     return Configured(
         catalog=catalog,
         cluster=cluster,
-        tenants=_tenants(sources, cluster, catalog),
-        rules=load_rules(file_of("rules", sources.rules), catalog, cluster) if sources.rules else Rules(),
-        policy=_policy(sources, cluster),
+        tenants=before.tenants if before and not sources.tenants else _tenants(sources, cluster, catalog),
+        rules=load_rules(file_of("rules", sources.rules), catalog, cluster) if sources.rules else rules,
+        policy=before.policy if before and not again else _policy(sources, cluster),
     )
 
 

@@ -24,6 +24,7 @@ from scheduler.engine.image import encode
 from scheduler.engine.intake import configured as checked
 from scheduler.engine.state import State
 from scheduler.errors import DualtrackError, PortInUseError, UnavailableError, UsageError
+from scheduler.journal.replay import replay
 from scheduler.journal.store import open_journal
 from scheduler.model.events import Configured
 from scheduler.ports import JournalStore
@@ -85,10 +86,13 @@ def serve(options: ServeOptions, ready: Callable[[str], None] = lambda url: None
     """
     _check_host(options)
     options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    wanted = configured(options.sources) if options.sources is not None else None
+    sources = options.sources
+    wanted = configured(sources) if sources is not None and sources.cluster else None
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(options.host, options.port))
         journal = stack.enter_context(contextlib.closing(open_journal(options.journal or options.home / JOURNAL_FILE)))
+        if sources is not None and wanted is None:
+            wanted = configured(sources, _recorded(journal))
         found = recover(journal, wanted)
         if wanted is not None and wanted != found.state.config:
             checked(found.state, wanted)
@@ -102,6 +106,14 @@ def serve(options: ServeOptions, ready: Callable[[str], None] = lambda url: None
             service.close()
         if service.loop.failure is not None:
             raise service.loop.failure
+
+
+def _recorded(journal: JournalStore) -> Configured:
+    """The configuration in force. Raises UnavailableError where there is none yet."""
+    found = replay(journal).engine
+    if found is None:
+        raise UnavailableError("this home holds no state yet", "name a cluster with --cluster")
+    return found.state.config
 
 
 @contextlib.contextmanager

@@ -25,11 +25,13 @@ def preview(home: Path, journal: str, sources: Sources) -> dict[str, Any] | None
     """
     if not journal and not (home / JOURNAL_FILE).exists():
         return None
-    wanted = configured(sources)
     with contextlib.closing(open_journal(journal or home / JOURNAL_FILE)) as store:
         found = replay(store)
-    if found.engine is None or found.engine.state.config == wanted:
+    if found.engine is None:
         return None
     state = found.engine.state
+    wanted = configured(sources, state.config)
+    if state.config == wanted:
+        return None
     told = effects(encode(state), wanted, WallClock(found.time_us).now_us())
     return {**told, "parts": [part for part in PARTS if getattr(state.config, part) != getattr(wanted, part)]}

@@ -91,3 +91,23 @@ def test_rules_that_the_cluster_does_not_bear_out_are_refused_with_their_place(v
         f"error: {rules}:3: lots[0]: 8 of it serve, and no pool of cluster `demo` names the lot `lot-1`; "
         "give the pool of these nodes `lot: lot-1`\n"
     )
+
+
+def test_files_that_are_not_named_are_those_in_force(home, tmp_path):
+    """Other tenants alone leave cluster, rules and policy as they are."""
+    found = preview(home, "", Sources(cluster="", tenants=written(tmp_path, SMALLER)))
+    assert found is not None
+    assert found["parts"] == ["tenants"]
+    assert preview(home, "", Sources(cluster="", executor="fake")) is None
+    policy = preview(home, "", Sources(cluster="", policy="fifo"))
+    assert policy is not None
+    assert policy["parts"] == ["policy"]
+    other = preview(home, "", Sources(cluster="", rules=written(tmp_path, CLOSED)))
+    assert other is not None
+    assert other["parts"] == ["rules"]
+
+
+def test_up_with_other_tenants_alone_keeps_the_cluster(home, tmp_path, capsys):
+    words = ["up", "--home", str(home), "--dry-run", "--tenants", written(tmp_path, SMALLER)]
+    assert run(words) == 0
+    assert capsys.readouterr().out.startswith("tenants would change\n")
