@@ -1,4 +1,8 @@
-"""What the state remembers of a job and of each of its attempts. Only `engine.transitions` changes them."""
+"""What the state remembers of a job and of each of its attempts. Only `engine.transitions` changes them.
+
+Checkpoints leave out what is as at the beginning, which is most of most jobs. They carry the shape of the state, defaults
+included, so that none is ever read with other defaults.
+"""
 
 from msgspec import Struct, field
 
@@ -11,7 +15,7 @@ from scheduler.model.reasons import Reason
 __all__ = ["Attempt", "JobRecord"]
 
 
-class Attempt(Struct, kw_only=True, gc=False):
+class Attempt(Struct, kw_only=True, gc=False, omit_defaults=True):
     """One run of a job. `done` and `saved` count over all attempts, in the workload's unit."""
 
     n: int
@@ -40,7 +44,7 @@ class Attempt(Struct, kw_only=True, gc=False):
     endpoints: tuple[str, ...] = ()
 
 
-class JobRecord(Struct, kw_only=True, gc=False):
+class JobRecord(Struct, kw_only=True, gc=False, omit_defaults=True):
     """`done` is what would survive the loss of the present attempt; `retries_used` counts against `retries.limit`."""
 
     number: int
