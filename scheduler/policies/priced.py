@@ -80,8 +80,15 @@ class _Pricing:
         late = overdue(problem) & free
         key = _keys(problem, before)
         holds: list[Hold] = []
-        for place, jobs in enumerate(_tiers(key, free)):
-            self.rank[jobs] = place
+        right = NONE
+        for place, tier in enumerate(_tiers(key, free)):
+            if problem.right[tier[0]] != right:
+                right = int(problem.right[tier[0]])
+                self._spare(np.flatnonzero(free & (problem.right == right)))
+            self.rank[tier] = place
+            jobs = tier[self.option[tier] == NONE]
+            if not len(jobs):
+                continue
             self._solve(int(key[jobs[0]]), jobs, holds)
             if late[jobs[0]] and len(holds) == 0:
                 waiting = jobs[(self.option[jobs] == NONE) & (problem.current[jobs] == NONE)]
@@ -94,6 +101,26 @@ class _Pricing:
         return Choice(
             self.option, self._order(), self._blocked_by(), self._told(), worth=self.utility, certificate=certificate
         )
+
+    def _spare(self, equals: Int) -> None:
+        """Let those of one right keep what they hold who would lose all that they did, as far as a better right left
+        it: without a checkpoint nobody consents to share time, nor is any move worth what it costs."""
+        problem = self.problem
+        if not len(problem.resumes):
+            return
+        loses = (problem.current != NONE) & ~problem.resumes & ~problem.service
+        jobs = equals[loses[equals]]
+        groups = [jobs] if self._fit(jobs) else np.split(jobs, len(jobs))
+        for group in groups:
+            if len(group) and self._fit(group):
+                self.option[group] = problem.current[group]
+                self._take(group)
+
+    def _fit(self, jobs: Int) -> bool:
+        """Whether all of them together may keep what they hold."""
+        _, row, amount = entries_of(self.problem, self.problem.current[jobs])
+        needed = np.bincount(row, weights=amount, minlength=len(self.left))
+        return bool((needed <= np.maximum(self.left, 0))[needed > 0].all())
 
     def _solve(self, tier: int, jobs: Int, holds: list[Hold]) -> None:
         problem = self.problem

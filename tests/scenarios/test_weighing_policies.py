@@ -184,3 +184,26 @@ def test_the_place_that_a_job_moves_to_is_kept_for_it_while_it_stops():
     assert at.starts() == [] and late.state is JobState.WAITING
     at.end(first, AttemptEnd.PREEMPTED)
     assert sorted(at.starts()) == ["decodes", "trains"]
+
+
+@pytest.mark.parametrize("name", ["balanced", "srpt", "las", "deadline", "makespan"])
+def test_a_job_without_a_checkpoint_runs_on_whatever_comes(name):
+    fleet = cluster([pool("h200", 1, 1)])
+    at = Table(configured(fleet, policy=msgspec.structs.replace(QUICK, name=name)))
+    alone = at.submit(job("alone", *options(h200=1), work=work(99, 1.0)))
+    at.run_all(alone)
+    for turn in range(3):
+        at.later(1800)
+        at.submit(job(f"short-{turn}", *options(h200=1), work=work(0.1, 1.0), checkpoint=PORTABLE))
+        assert at.stops() == []
+
+
+def test_what_a_job_without_a_checkpoint_did_is_lost_and_done_again_when_it_is_reclaimed():
+    done = job("lost", *options(h200=1), work=work(2, 1.0), job_class=JobClass.OPPORTUNISTIC)
+    owner = job("owner", *options(h200=1), work=work(1, 1.0), job_class=JobClass.PRODUCTION)
+    arrivals = (Arrival(at_us=0, job=done, user="u"), Arrival(at_us=HOUR * S, job=owner, user="u"))
+    config = configured(cluster([pool("h200", 1, 1)]), policy=balanced())
+    lost, owns = simulate(config, Workload(name="reclaim", arrivals=arrivals)).state.jobs
+    assert [attempt.how for attempt in lost.attempts] == [AttemptEnd.PREEMPTED, AttemptEnd.EXITED]
+    alone_us = 2 * HOUR * S  # an h200 is as fast as an h20 here
+    assert lost.ended_us - owns.ended_us >= alone_us

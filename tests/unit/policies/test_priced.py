@@ -262,3 +262,20 @@ def test_shares_dealt_out_leave_no_device_idle(name):
     had = rounds(name, [{"options": BOTH, "rate": TRAINS}, {"options": BOTH, "rate": DECODES}], [1, 1], 10)
     assert sum(h[0] for h in had) == 10 and sum(h[1] for h in had) == 10
     assert had[0][0] > had[1][0]  # who gains most from the faster device has it for most of the time
+
+
+@pytest.mark.parametrize("name", sorted(set(PRICED) - DEALS))
+def test_who_would_lose_all_that_it_did_leaves_for_a_better_right_and_for_no_equal(name):
+    runs = {"options": BOTH, "rate": TRAINS, "held": 0, "resumes": False, "left_s": 90 * HOUR, "attained_s": 9e6}
+    short = {"options": [{H200: 1}], "left_s": HOUR, "deadline_s": 2 * HOUR, "age_s": 400 * HOUR}
+    of = problem([runs, short], [1, 1])
+    assert places(POLICIES[name](of), of) == [0, NONE]
+    of = problem([runs, {**short, "job_class": 0}], [1, 1])
+    assert places(POLICIES[name](of), of)[1] == 0
+
+
+def test_those_who_lose_all_keep_what_a_better_right_leaves_one_by_one():
+    runs = [{"options": [{H200: 1}], "held": 0, "resumes": False} for _ in range(3)]
+    better = {"options": [{H200: 2}], "job_class": 0}
+    of = problem([*runs, better], [3, 0])
+    assert places(POLICIES["srpt"](of), of) == [0, NONE, NONE, 0]
