@@ -184,7 +184,7 @@ class Columns:
             kin = tuple(families.get(name, name) for name in mix)
             found.append(
                 (
-                    option.rate.value, option.rank, kinds[first_role.accelerator], first_role.count,
+                    option.weighed, option.rank, kinds[first_role.accelerator], first_role.count,
                     option.after_wait_us, option.rate.absolute, self._mix(mix), self._mix(kin), True,
                 )
             )  # fmt: skip

@@ -168,7 +168,7 @@ class Rows:
     def _shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
-        who = (job.type, job.job_class, job.service)
+        who = (job.type, job.job_class, job.service, job.deadline_us is not None)
         learned = self.learned.of(job)
         key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred, learned))
         found = self._shapes.get(key)

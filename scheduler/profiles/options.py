@@ -12,6 +12,7 @@ from scheduler.model.jobs import Job, JobType, Option, Prefer, Role
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
+from scheduler.profiles.calibration import careful, hopeful
 from scheduler.profiles.memory import devices_needed
 from scheduler.profiles.modelled import served_shape, useful_counts
 from scheduler.profiles.observed import COMMON, Correction, corrected
@@ -40,6 +41,10 @@ PROPOSED_DOUBLINGS = 3
 """A job that gives only its model is offered the smallest power of two that holds it, and so many doublings."""
 
 
+LEAST_CERTAIN = 1e-3
+"""Of the expected rate: an option is worth something even where its band begins at nothing."""
+
+
 class JobOption(Struct, frozen=True, kw_only=True, gc=False):
     """One choice for the whole job. `granule` is the count of one replica, or 0 where devices may be split freely.
 
@@ -53,6 +58,7 @@ class JobOption(Struct, frozen=True, kw_only=True, gc=False):
     after_wait_us: int = 0
     rank: int = 0
     layout: str = ""  # of the first role's devices, where a model of speed says which is fastest
+    weighed: float = 0.0  # the rate that policies go by: see `_weighed`
 
 
 class OptionSet(Struct, frozen=True, gc=False):
@@ -82,7 +88,7 @@ def expand(
     excluded: list[tuple[Chosen, Reason]] = []
     per_role = [list(_role_candidates(job, role, catalog, present, excluded)) for role in job.roles]
     combinations = itertools.islice(itertools.product(*per_role), MAX_COMBINATIONS)
-    options = [_joined(combination, catalog, learned or {}) for combination in combinations]
+    options = [_joined(job, combination, catalog, learned or {}) for combination in combinations]
     key = _preference(job.roles[0].resources.prefer)
     order = sorted(range(len(options)), key=lambda i: (key(options[i]), i))
     ranked = tuple(_with_rank(options[i], rank) for rank, i in enumerate(order))
@@ -98,20 +104,32 @@ def _with_rank(option: JobOption, rank: int) -> JobOption:
         after_wait_us=option.after_wait_us,
         rank=rank,
         layout=option.layout,
+        weighed=option.weighed,
     )
 
 
-def _joined(parts: tuple[_Candidate, ...], catalog: Catalog, learned: Mapping[str, Correction]) -> JobOption:
+def _weighed(job: Job, rate: Rate) -> float:
+    """What services and deadlines can count on: the lower end of the band. Opportunistic jobs explore: on chips whose
+    rate is only modelled they hope for the upper end, until one of their kind has run there. Else what is expected."""
+    if job.service is not None or job.deadline_us is not None:
+        return max(careful(rate), LEAST_CERTAIN * rate.value)
+    explores = job.job_class is JobClass.OPPORTUNISTIC and rate.provenance is Provenance.MODELLED
+    return hopeful(rate) if explores else rate.value
+
+
+def _joined(job: Job, parts: tuple[_Candidate, ...], catalog: Catalog, learned: Mapping[str, Correction]) -> JobOption:
     chosen = tuple(part.chosen for part in parts)
     seen = learned.get(chosen[0].accelerator)
+    rate = parts[0].rate if seen is None else corrected(parts[0].rate, seen)
     units = {a.name: a.compute_units for a in catalog}
     return JobOption(
         chosen=chosen,
-        rate=parts[0].rate if seen is None else corrected(parts[0].rate, seen),
+        rate=rate,
         charge=sum(units[c.accelerator] * c.count * c.thousandths // WHOLE_DEVICE for c in chosen),
         granule=parts[0].granule,
         after_wait_us=max(part.after_wait_us for part in parts),
         layout=parts[0].layout,
+        weighed=_weighed(job, rate),
     )
 
 
@@ -120,8 +138,8 @@ def _preference(prefer: Prefer) -> Callable[[JobOption], float]:
     if prefer is Prefer.LISTED:
         return lambda option: 0  # options keep the order of the file
     if prefer is Prefer.CHEAPEST:
-        return lambda option: option.charge / option.rate.value
-    return lambda option: -round(option.rate.value, 9)
+        return lambda option: option.charge / option.weighed
+    return lambda option: -round(option.weighed, 9)
 
 
 def _role_candidates(

@@ -14,6 +14,7 @@ from scheduler.model.jobs import Measured
 from scheduler.model.rates import Cell, CellRate, Metric, layout_parts
 from scheduler.model.reasons import ReasonCode
 from scheduler.profiles.modelled import useful_counts
+from scheduler.profiles.observed import Correction
 from scheduler.profiles.options import expand
 from scheduler.profiles.speeds import Speeds
 from scheduler.profiles.table import rate_of
@@ -46,6 +47,16 @@ def serving(model="llama-3.1-70b", objectives="{ttft_ms_p99: 4000, tpot_ms_p99: 
         f"load: {{requests_per_s: {requests}, prompt_tokens: 2000, output_tokens: 300}}}}\n"
     )  # fmt: skip
     return parse_jobs(text, "job.yaml", CATALOG)[0]
+
+
+DEADLINE = """schema: dualtrack/v1
+kind: job
+type: training
+name: due
+entrypoint: [python, train.py]
+deadline: 2100-01-01T00:00:00Z
+workload: {model: {name: llama-3.1-8b, seq_len: 8192}, tokens: 1.5e11, global_batch: 1024}
+"""
 
 
 def rates(job, name, *counts, catalog=CATALOG):
@@ -166,3 +177,23 @@ def test_a_looser_objective_never_serves_less():
 def test_the_same_question_has_the_same_answer(name, count, batch):
     job = training(batch=batch)
     assert rates(job, name, count) == rates(training(batch=batch), name, count)
+
+
+def test_services_and_deadlines_count_on_the_lower_end_and_opportunistic_jobs_hope_for_the_upper():
+    (late,) = parse_jobs(DEADLINE, "job.yaml", CATALOG)
+    for job, end in (
+        (serving(), "low"),
+        (late, "low"),
+        (training(**{"class": "opportunistic"}), "high"),
+        (training(), "value"),
+    ):
+        for option in expand(job, CATALOG, {"h200", "h20-96"}).options:
+            assert option.rate.provenance is Provenance.MODELLED
+            assert option.weighed == pytest.approx(getattr(option.rate, end), rel=1e-9)
+
+
+def test_a_chip_that_was_seen_is_no_longer_explored():
+    bold = training(**{"class": "opportunistic"})
+    seen = {"h200": Correction(mean=-0.2, scale=0.02, attempts=3)}
+    option = expand(bold, CATALOG, {"h200"}, seen).options[0]
+    assert option.weighed == option.rate.value
