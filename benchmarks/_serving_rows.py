@@ -334,10 +334,12 @@ def transformer_called(
     sizes = re.findall(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[bB](?![A-Za-z])", plain)
     active = re.search(r"[aA](\d+(?:\.\d+)?)[bB]", plain)
     params = params_b or (float(sizes[0]) if sizes else None)
-    if params is None:
+    if params is None or params <= 0:
         return None
     per_token = active_b or (float(active[1]) if active else None)
-    shape = ModelShape(params=params * 1e9, active_params=per_token * 1e9 if per_token and per_token < params else 0.0)
+    shape = ModelShape(
+        params=params * 1e9, active_params=per_token * 1e9 if per_token and 0 < per_token < params else 0.0
+    )
     made = transformer_of(shape)
     heads = max(8, 8 * round(made.heads / 8))  # whole on each of up to eight devices, as published models are
     return structs.replace(made, name=plain.lower(), heads=heads, kv_heads=min(heads, 8), head_dim=made.hidden // heads)

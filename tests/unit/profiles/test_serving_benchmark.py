@@ -259,6 +259,13 @@ def test_it_prints_figures_by_protocol_phase_and_group_beside_baselines(tmp_path
     assert speed["predictions_per_s"] > 0
 
 
+@pytest.mark.parametrize("sizes", [{"params_b": "-8"}, {"params_b": "0"}, {"params_b": "8", "active_params_b": "-3"}])
+def test_sizes_that_no_model_has_complete_nothing(tmp_path, sizes):
+    rows, left_out = read(tmp_path, published(model="unheard-of", **sizes))
+    assert [row.mixture for row in rows] == ([False] if sizes["params_b"] == "8" else [])
+    assert left_out["model of unknown size"] == (sizes["params_b"] != "8")
+
+
 def test_models_of_one_file_are_scored_by_a_fit_to_another(tmp_path, capsys, monkeypatch):
     known = table(tmp_path, "known.csv", ("llama-3.1-70b", "qwen3-30b-a3b"))
     other = table(tmp_path, "other.csv", ("qwen3-32b",), seed=1)
