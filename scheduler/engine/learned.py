@@ -14,6 +14,7 @@ from msgspec import structs
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import Job, Work
+from scheduler.model.lifecycle import AttemptEnd
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.memory import devices_needed
 from scheduler.profiles.observed import Correction, corrections, scale_of
@@ -27,6 +28,7 @@ WARM_UP_REPORTS: Final = 3
 REMEMBERED: Final = 32
 """Latest attempts that count, per kind and accelerator: older software is forgotten."""
 
+NO_COUNTS: Final[Mapping[str, int]] = {}
 NOTHING: Final[Mapping[str, Correction]] = {}
 
 
@@ -41,15 +43,25 @@ class Learned:
         self._seen: dict[int, dict[str, dict[tuple[int, int], float]]] = {}
         self._jobs: dict[int, Job] = {}
         self._found: dict[int, Mapping[str, Correction]] = {}
+        self._crowded: dict[int, dict[str, int]] = {}
         self._encoder = msgspec.json.Encoder(order="deterministic")
 
     def of(self, job: Job) -> Mapping[str, Correction]:
         """By accelerator; empty where no job of the kind has told anything."""
         return self._found.get(self._kinds.get(self._key(job), -1), NOTHING) if self._found else NOTHING
 
+    def crowded(self, job: Job) -> Mapping[str, int]:
+        """By accelerator, the most devices on which a job of the kind has run out of memory."""
+        return self._crowded.get(self._kinds.get(self._key(job), -1), NO_COUNTS) if self._crowded else NO_COUNTS
+
     def note(self, job: JobRecord, attempt: Attempt) -> bool:
         """Take in what the attempt has reported so far. Whether that changes what jobs of its kind are told."""
         name = attempt.allocation.chosen[0].accelerator
+        if attempt.how is AttemptEnd.OUT_OF_MEMORY and len(job.spec.roles) == 1:
+            crowded = self._crowded.setdefault(self._kind(job), {})
+            most = crowded.get(name, 0)
+            crowded[name] = max(most, attempt.allocation.chosen[0].count)
+            return crowded[name] > most
         if name in self._emulated or not _counts(attempt):
             return False
         kind = self._kind(job)

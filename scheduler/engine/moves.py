@@ -1,9 +1,10 @@
-"""Where a job with progress may continue."""
+"""Where a job may go on: where its progress can be taken, and where it has not run out of memory."""
 
 from scheduler.engine.options import OptionRow
 from scheduler.engine.records import JobRecord
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import Moves
+from scheduler.model.lifecycle import AttemptEnd
 from scheduler.model.reasons import Reason, ReasonCode
 
 __all__ = ["may_continue_on", "move_reason"]
@@ -14,7 +15,11 @@ def may_continue_on(job: JobRecord, row: OptionRow, catalog: Catalog) -> bool:
 
 
 def move_reason(job: JobRecord, row: OptionRow, catalog: Catalog) -> Reason | None:
-    """Why the job's saved progress cannot be taken to the option, or None. A job without progress may go anywhere."""
+    """Why the job's saved progress cannot be taken to the option, or None. A job without progress may go anywhere where
+    it has not run out of memory yet, with as many devices or more."""
+    crowded = _ran_out_of_memory(job, row)
+    if crowded is not None:
+        return crowded
     if job.done <= 0 or not job.attempts:
         return None
     held = job.attempts[-1].allocation.chosen
@@ -33,3 +38,14 @@ def move_reason(job: JobRecord, row: OptionRow, catalog: Catalog) -> Reason | No
         if all(family[a.accelerator] == family[b.accelerator] for a, b in zip(held, wanted, strict=True)):
             return None
     return Reason(code=ReasonCode.MOVE_NOT_ALLOWED, accelerator=wanted[0].accelerator)
+
+
+def _ran_out_of_memory(job: JobRecord, row: OptionRow) -> Reason | None:
+    for attempt in job.attempts:
+        if attempt.how is not AttemptEnd.OUT_OF_MEMORY:
+            continue
+        for held, wanted in zip(attempt.allocation.chosen, row.option.chosen, strict=True):
+            if wanted.accelerator == held.accelerator and wanted.amount <= held.amount:
+                name, need = wanted.accelerator, held.count + 1
+                return Reason(code=ReasonCode.MEMORY_FLOOR, accelerator=name, need=need, have=wanted.count)
+    return None

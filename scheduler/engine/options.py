@@ -169,17 +169,19 @@ class Rows:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
         who = (job.type, job.job_class, job.service, job.deadline_us is not None)
-        learned = self.learned.of(job)
-        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred, learned))
+        learned, crowded = self.learned.of(job), self.learned.crowded(job)
+        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred, learned, crowded))
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= CACHED_SPECS:
                 self._shapes.clear()
-            found = self._shapes[key] = self._new_shape(job, barred, learned)
+            found = self._shapes[key] = self._new_shape(job, barred, learned, crowded)
         return found
 
-    def _new_shape(self, job: Job, barred: tuple[int, ...], learned: Mapping[str, Correction]) -> _Shape:
-        options = expand(job, self.fleet.catalog, self.fleet.present, learned)
+    def _new_shape(
+        self, job: Job, barred: tuple[int, ...], learned: Mapping[str, Correction], crowded: Mapping[str, int]
+    ) -> _Shape:
+        options = expand(job, self.fleet.catalog, self.fleet.present, learned, crowded)
         if job.job_class is JobClass.OPPORTUNISTIC:
             options = _charged_less(options, self.idle_charge)
         placed, nowhere = [], []

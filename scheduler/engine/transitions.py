@@ -296,7 +296,6 @@ def _ended(state: State, event: AttemptEnded, time_us: int) -> Commands:
     amount = job.spec.work.amount
     if event.how is AttemptEnd.EXITED and event.exit_code == 0 and amount is not None:
         state.book.progress(job, attempt, time_us, amount, absolute=_is_absolute(state, job))
-    state.learn(job, attempt)
     attempt.ended_us = time_us
     attempt.how = event.how
     attempt.exit_code = event.exit_code
@@ -304,6 +303,7 @@ def _ended(state: State, event: AttemptEnded, time_us: int) -> Commands:
     if attempt.started_us is not None:
         job.ran_us += time_us - attempt.started_us
     state.let_go(job, attempt)
+    state.learn(job, attempt)
     trigger = after_end(job, attempt, time_us)
     _move(state, job, trigger, time_us)
     if not job.terminal:

@@ -78,15 +78,20 @@ class _Candidate(Struct, frozen=True, gc=False):
 
 
 def expand(
-    job: Job, catalog: Catalog, present: Collection[str], learned: Mapping[str, Correction] | None = None
+    job: Job,
+    catalog: Catalog,
+    present: Collection[str],
+    learned: Mapping[str, Correction] | None = None,
+    crowded: Mapping[str, int] | None = None,
 ) -> OptionSet:
     """All options of `job` on the accelerators `present` in the fleet, and every exclusion with its reason.
 
-    `learned`: what jobs of its kind have shown, by accelerator; it corrects rates of whole devices. The rate of a job
-    of several roles is that of its first role: the role that reports the progress.
+    `learned`: what jobs of its kind have shown, by accelerator; it corrects rates of whole devices. `crowded`:
+    the most devices on which one of them ran out of memory; so few are not proposed again, though a job may still list
+    them. The rate of a job of several roles is that of its first role: the role that reports the progress.
     """
     excluded: list[tuple[Chosen, Reason]] = []
-    per_role = [list(_role_candidates(job, role, catalog, present, excluded)) for role in job.roles]
+    per_role = [list(_role_candidates(job, role, catalog, present, excluded, crowded or {})) for role in job.roles]
     combinations = itertools.islice(itertools.product(*per_role), MAX_COMBINATIONS)
     options = [_joined(job, combination, catalog, learned or {}) for combination in combinations]
     key = _preference(job.roles[0].resources.prefer)
@@ -143,9 +148,14 @@ def _preference(prefer: Prefer) -> Callable[[JobOption], float]:
 
 
 def _role_candidates(
-    job: Job, role: Role, catalog: Catalog, present: Collection[str], excluded: list[tuple[Chosen, Reason]]
+    job: Job,
+    role: Role,
+    catalog: Catalog,
+    present: Collection[str],
+    excluded: list[tuple[Chosen, Reason]],
+    crowded: Mapping[str, int],
 ) -> Iterator[_Candidate]:
-    listed = role.resources.options or tuple(_proposals(job, catalog, present, excluded))
+    listed = role.resources.options or tuple(_proposals(job, catalog, present, excluded, crowded))
     floor_rate: dict[str, float] = {}
     for place, option in enumerate(listed):
         accelerator = catalog.get(option.accelerator)
@@ -213,7 +223,11 @@ def _candidate(
 
 
 def _proposals(
-    job: Job, catalog: Catalog, present: Collection[str], excluded: list[tuple[Chosen, Reason]]
+    job: Job,
+    catalog: Catalog,
+    present: Collection[str],
+    excluded: list[tuple[Chosen, Reason]],
+    crowded: Mapping[str, int],
 ) -> Iterator[Option]:
     """For a job that gives only its model: powers of two from the memory floor upwards, on every chip present whose
     speed is known well enough."""
@@ -223,7 +237,8 @@ def _proposals(
     for accelerator in catalog:
         if accelerator.name not in present:
             continue
-        counts = _proposed_counts(job, accelerator, catalog, devices_needed(model, job.type, accelerator))
+        floor = max(devices_needed(model, job.type, accelerator), crowded.get(accelerator.name, 0) + 1)
+        counts = _proposed_counts(job, accelerator, catalog, floor)
         if job.job_class is not JobClass.OPPORTUNISTIC and _is_guess(job, accelerator, counts, catalog):
             reason = Reason(code=ReasonCode.UNCERTAIN_RATE, accelerator=accelerator.name, need=counts[0])
             excluded.append((Chosen(accelerator.name, counts[0]), reason))
@@ -239,6 +254,7 @@ def _proposed_counts(job: Job, accelerator: Accelerator, catalog: Catalog, floor
     wished = job.roles[0].resources.min_efficiency or USUAL_MIN_EFFICIENCY
     most = max(LEAST_SEARCHED, SEARCHED_DOUBLINGS * smallest)
     useful = useful_counts(job.work, accelerator, catalog, most=most, min_efficiency=wished)
+    useful = tuple(count for count in useful if count >= floor)
     if useful:
         return tuple(_spaced(useful))
     return tuple(smallest * 2**k for k in range(PROPOSED_DOUBLINGS))

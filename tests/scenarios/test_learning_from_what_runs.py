@@ -4,11 +4,26 @@ import math
 
 import pytest
 
+from scheduler.config import load_catalog
+from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
 from scheduler.engine.records import JobRecord
 from scheduler.model.accelerators import Provenance
 from scheduler.model.events import AttemptProgressed
-from scheduler.model.jobs import Checkpoint, Measured, Moves, Work
+from scheduler.model.jobs import (
+    Checkpoint,
+    Measured,
+    ModelShape,
+    Moves,
+    Resources,
+    Retries,
+    RetryOn,
+    Role,
+    Work,
+    WorkUnit,
+)
+from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.reasons import ReasonCode
 from scheduler.simulator.forecast import forecast
 from tests.support.builders import S, cluster, configured, job, options, pool
 from tests.support.harness import Table
@@ -125,3 +140,35 @@ def test_a_running_job_is_weighed_by_what_it_shows(table: Table) -> None:
     assert rows[held].option.chosen == first.attempts[-1].allocation.chosen
     in_column = columns.option("rate")[columns.job("first")[first.number] + held]
     assert in_column == rows[held].option.rate.value < first.attempts[-1].allocation.modelled
+
+
+def test_a_job_never_goes_back_to_so_few_devices_that_it_ran_out_of_memory_there(table: Table) -> None:
+    retries = Retries(limit=3, on=(RetryOn.OUT_OF_MEMORY,), backoff_us=S)
+    work = table.submit(job("large", *options(h20_96=(4, 8)), work=MODELLED, retries=retries, elastic=False))
+    table.run_all(work)
+    first = work.attempts[-1].allocation.chosen[0].count
+    table.end(work, AttemptEnd.OUT_OF_MEMORY)
+    table.later(60)
+    table.decide()
+    assert first == 8
+    assert work.state is JobState.WAITING
+    reports = explain(table.state, work.number, table.now_us)
+    reasons = {reason.code for report in reports for reason in report.reasons}
+    assert reasons == {ReasonCode.MEMORY_FLOOR}
+
+
+def test_what_ran_out_of_memory_is_not_proposed_to_its_kind_again() -> None:
+    fleet = cluster([pool("h100", 16, 8)])
+    table = Table(configured(fleet, catalog=load_catalog()))
+    shape = ModelShape(params=8.03e9, layers=32, hidden=4096, seq_len=8192)
+    work = Work(amount=1e12, unit=WorkUnit.TOKENS, model=shape, global_batch=1024)
+    roles = (Role(entrypoint=("python", "train.py"), resources=Resources()),)
+    first = table.submit(job("first", work=work, roles=roles))
+    table.run_all(first)
+    count = first.attempts[-1].allocation.chosen[0].count
+    table.end(first, AttemptEnd.OUT_OF_MEMORY)
+    second = table.submit(job("second", work=work, roles=roles))
+    offered = [row.option.chosen[0].count for row in table.state.rows_of[second.number].rows]
+    assert offered
+    assert min(offered) > count
+    assert encode(decode(encode(table.state))) == encode(table.state)
