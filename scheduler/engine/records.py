@@ -1,7 +1,7 @@
 """What the state remembers of a job and of each of its attempts. Only `engine.transitions` changes them.
 
-Checkpoints leave out what is as at the beginning, which is most of most jobs. They carry the shape of the state, defaults
-included, so that none is ever read with other defaults.
+Checkpoints leave out what is as at the beginning, which is most of most jobs. They carry the shape of the state,
+defaults included, so that none is ever read with other defaults.
 """
 
 from msgspec import Struct, field

@@ -39,9 +39,9 @@ T = TypeVar("T")
 BATCH: Final = 1_000
 TICK_S: Final = 0.5
 CHECKPOINT_EVERY: Final = 5_000
-"""Records between two checkpoints, or four times as many as there are jobs where that is more: an image holds every job,
-so that writing it costs each record the same however long the history grows. To read four records takes no longer than
-to take one job from an image."""
+"""Records between two checkpoints, or four times as many as there are jobs where that is more: an image holds every
+job, so that writing it costs each record the same however long the history grows. To read four records takes no longer
+than to take one job from an image."""
 
 LONG_CYCLE_S: Final = 0.002
 REST: Final = 9.0
