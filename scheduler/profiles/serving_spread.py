@@ -4,7 +4,8 @@ The log residuals (observed over predicted) of one cell - a model on a device un
 level of the cell, one of its stack (version, precision), a part that changes slowly with batch, lengths and split, and
 noise. What others of a cell show moves the prediction of the next by as much as they have in common (kriging; Cressie,
 1993). How wide the tails are is not left to the normal: the interval is as wide as the share of held-out residuals
-that it must hold asks for (conformal; Vovk et al., 2005).
+that it must hold asks for (conformal; Vovk et al., 2005), and after observations wider by as much as Student's is with
+so few cells: what they share was learnt from the very residuals that it is tried on.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ MOST_PER_CELL = 60
 BELIEVED = (0.15, 0.10, 0.10, 0.05)
 BELIEVED_CELLS = 3.0
 """Deviations of level, stack, slow change and noise that are believed before any cell is seen, and worth how many."""
+
+FEW_CELLS = 4
+"""Fewer cells say nothing of tails: they are at least Student's."""
 
 WILD = 4.0
 """Residuals beyond so many deviations of the median are cut there: one broken run must not widen every band."""
@@ -81,7 +85,8 @@ def fit_spread(
     narrow = Spread(
         level=level, stack=stack, bend=bend, reach=reach, noise=noise, tail=1.0, tail_seen=1.0, cells=len(groups)
     )
-    least = float(student_quantile(0.5 + LEVEL / 2, np.array([max(known - 1.0, 1.0)]))[0]) if known < 4 else 0.0
+    student = float(student_quantile(0.5 + LEVEL / 2, np.array([max(known - 1.0, 1.0)]))[0])
+    least = student if known < FEW_CELLS else 0.0
     before = np.abs(residuals) / float(np.sqrt((settled**2).sum()))
     after = _scaled_after(narrow, residuals, groups, stacks, features, rng)
     return Spread(
@@ -91,7 +96,7 @@ def fit_spread(
         reach=reach,
         noise=noise,
         tail=max(float(np.quantile(before, LEVEL)), least),
-        tail_seen=max(float(np.quantile(after if len(after) else before, LEVEL)), least),
+        tail_seen=max(float(np.quantile(after if len(after) else before, LEVEL)) * student / NORMAL_REACH, least),
         cells=len(groups),
     )
 
