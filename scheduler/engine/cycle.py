@@ -35,6 +35,9 @@ __all__ = ["cycle"]
 
 MAX_ROUNDS: Final = 4
 
+WORTH_FINDING_AT_ONCE: Final = 32
+"""For fewer jobs reasons are looked up one by one, which costs less."""
+
 
 def cycle(snapshot: Snapshot, now_us: int) -> Plan:
     """What should change now, and why each waiting job waits."""
@@ -75,6 +78,7 @@ def cycle(snapshot: Snapshot, now_us: int) -> Plan:
         rounds=found.rounds,
         whole=between is None,
         gap=None if choice.certificate is None else float(may_lack / bound) if bound > 0 else 0.0,
+        choice_gap=choice.certificate.gap if choice.certificate and between is None else None,
     )
 
 
@@ -232,7 +236,8 @@ def _reasons(
     if not snapshot.book.any_ended(now_us):
         unknown &= ~reasons_stand(snapshot, problem, choice)
     waiting = np.flatnonzero(unknown)
-    known = {} if snapshot.book.any_ended(now_us) else reasons_known(snapshot, problem, choice)
+    few = len(waiting) < WORTH_FINDING_AT_ONCE or snapshot.book.any_ended(now_us)
+    known = {} if few else reasons_known(snapshot, problem, choice)
     for i in waiting.tolist():
         number = int(problem.number[i])
         if number in started:

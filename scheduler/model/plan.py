@@ -36,3 +36,4 @@ class Plan(Struct, frozen=True, kw_only=True):
     rounds: int = 0  # of choice and placement
     whole: bool = True  # False: only newcomers were decided about, at the prices of the last whole solution
     gap: float | None = None  # certified distance from the optimum, relative; None where the policy proves none
+    choice_gap: float | None = None  # of what the policy chose for all, before the storm guard and the nodes had a say

@@ -89,7 +89,10 @@ def test_reasons_that_stand_are_those_that_a_look_at_each_job_would_give(policy,
 @settings(max_examples=100, deadline=None)
 def test_reasons_found_for_all_at_once_are_those_that_a_look_at_each_job_gives(policy, played):
     table = Table(configured(FLEET, TREE, msgspec.structs.replace(QUICK, name=policy)))
-    with mock.patch("scheduler.engine.cycle.reasons_stand", none_stand):
+    with (
+        mock.patch("scheduler.engine.cycle.reasons_stand", none_stand),
+        mock.patch("scheduler.engine.cycle.WORTH_FINDING_AT_ONCE", 0),
+    ):
         for number, step in enumerate(played):
             act(table, number, step)
             table.later(1)
