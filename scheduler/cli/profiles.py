@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.output import Format, complain, document, fields, say, table
-from scheduler.cli.profiles_rows import CELLS, SCORES, band_text, cell_name, cell_row, score_row, total_text, value_text
+from scheduler.cli.profiles_rows import (
+    CELLS,
+    SCORES,
+    band_text,
+    cell_name,
+    cell_row,
+    scatter_text,
+    score_row,
+    total_text,
+    value_text,
+)
 from scheduler.cli.selection import FormatOption, HomeOption
 
 if TYPE_CHECKING:
@@ -125,7 +135,7 @@ def calibrate(
     from scheduler.config.readers import Told, read_measurements
     from scheduler.model.rates import Stack
     from scheduler.profiles.declared import declared_alarms
-    from scheduler.profiles.learning import learn
+    from scheduler.profiles.learning import learn, scatter
 
     catalog = load_catalog()
     stack = Stack(driver=driver, runtime=runtime, framework=framework, image=image)
@@ -147,6 +157,8 @@ def calibrate(
     table(rows, SCORES, output)
     if output is not Format.NAME:
         say()
+        for one in scatter([one for one, _ in foreseen], [said for _, said in foreseen]):
+            say(scatter_text(one))
         say(f"{len(seen):,} figures in {len(rows):,} cells: {total_text(learnt.scores)}")
 
 

@@ -7,7 +7,7 @@ from scheduler.cli.output import Column
 
 if TYPE_CHECKING:
     from scheduler.model.rates import CellRate, Stack
-    from scheduler.profiles.learning import CellScore
+    from scheduler.profiles.learning import CellScore, Scatter
 
 __all__ = [
     "CELLS",
@@ -15,6 +15,7 @@ __all__ = [
     "band_text",
     "cell_name",
     "cell_row",
+    "scatter_text",
     "score_row",
     "total_text",
     "two_digits",
@@ -71,6 +72,18 @@ def score_row(score: "CellScore") -> dict[str, Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def scatter_text(one: "Scatter") -> str:
+    """In words, shares of a figure for log units."""
+    names = ("accelerators", "jobs", "cells")
+    between = [
+        f"{100 * getattr(one, name):.0f}% between {count} {name}" for name, count in zip(names, one.seen, strict=True)
+    ]
+    return (
+        f"{one.metric.value}: models are off by {', '.join(between)}, {100 * one.within:.0f}% within a cell; on a new "
+        f"accelerator by {one.low:.2f} to {one.high:.2f} times"
+    )
 
 
 def total_text(scores: "Sequence[CellScore]") -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "believed",
     "careful",
     "combined",
+    "cut",
     "hopeful",
     "run_of",
     "sampled",
@@ -106,17 +107,19 @@ def window_medians(values: FloatArray, window: int) -> FloatArray:
 
 
 def run_of(rates: FloatArray) -> Run | None:
-    """A run's rate from its windows (w,): the median, windows farther off than 3 sigma cut to that; None without any.
-
-    Sigma comes from the median absolute deviation, so that stragglers do not widen it.
-    """
+    """A run's rate from its windows (w,), those that straggle cut to 3 sigma; None without any."""
     if not len(rates):
         return None
-    logs = np.log(rates)
-    middle = float(np.median(logs))
-    sigma = max(1.4826 * float(np.median(np.abs(logs - middle))), LEAST_SD)
-    kept = np.clip(logs, middle - FAR * sigma, middle + FAR * sigma)
+    kept = cut(np.log(rates))
     return Run(float(kept.mean()), float(kept.std()) / math.sqrt(len(kept)))
+
+
+def cut(values: FloatArray) -> FloatArray:
+    """Values (n,) with those farther than `FAR` standard deviations from their median moved to that distance
+    (winsorised); the deviation follows from the median one, so that what is far does not widen it."""
+    middle = float(np.median(values))
+    sigma = max(1.4826 * float(np.median(np.abs(values - middle))), LEAST_SD)
+    return np.clip(values, middle - FAR * sigma, middle + FAR * sigma)
 
 
 def updated(belief: Belief, run: Run) -> Belief:

@@ -24,7 +24,7 @@ ENOUGH_GROUPS = 6
 """Degrees of freedom from which on a level's scatter counts as known: its floor fades from there."""
 
 HARDLY_ANY_GROUPS = 2
-"""Degrees of freedom up to which levels cannot be told apart and each gets at least an even share."""
+"""Degrees of freedom up to which a level cannot be told from finer ones, and gets at least an even share with them."""
 
 LIFT_DOF = 0.5
 """An estimate from few groups lies below the truth more often than above it, so variances are lifted by
@@ -35,7 +35,7 @@ SMALLEST_NOISE = 1e-3
 """Scale of the noise in log units below which no measurement repeats itself."""
 
 MOST_ROUNDS = 400
-SETTLED = 1e-5
+SETTLED = 3e-5
 
 
 class Effects(Struct, frozen=True, kw_only=True):
@@ -181,7 +181,8 @@ def _with_floor(variances: FloatArray, dofs: FloatArray, floor: FloatArray, prio
     estimated, known = variances[:-1], np.maximum(dofs, 1.0)
     if prior_dof > 0:
         return np.asarray((prior_dof * floor + dofs * estimated) / (prior_dof + dofs), dtype=np.float64)
-    share = estimated.mean() * np.minimum(1.0, HARDLY_ANY_GROUPS / known) * (dofs > 0)
+    and_finer = np.array([estimated[level:].mean() for level in range(len(estimated))])
+    share = and_finer * np.minimum(1.0, HARDLY_ANY_GROUPS / known) * (dofs > 0)
     lifted = np.maximum(estimated, share) * (1 + LIFT_DOF / known)
     return np.asarray(np.maximum(lifted, floor * np.minimum(1.0, ENOUGH_GROUPS / known)), dtype=np.float64)
 

@@ -204,3 +204,11 @@ def test_a_rival_that_nobody_measured_is_probed_before_a_long_run_and_not_before
 def test_an_option_that_is_none_is_refused(command, words, complaint):
     more = () if complaint == "either" else ("--model", "llama-3.1-8b")
     assert complaint in command("probe", *words, *more, code=2)
+
+
+def test_calibration_says_where_models_are_off(command, tmp_path):
+    rows = [row.replace("h200", "h20-96").replace(",4.", ",6.") for row in SERVED]
+    (tmp_path / "two.csv").write_text("\n".join([HEAD.format(metric="tpot_ms"), *SERVED, *rows]) + "\n")
+    text = command("calibrate", "two.csv")
+    assert "tpot_ms: models are off by" in text and "between 2 accelerators" in text
+    assert "10 figures in 2 cells: before" in text

@@ -3,6 +3,7 @@ apart."""
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from msgspec import structs
 
 from scheduler.model.accelerators import Provenance
 from scheduler.model.rates import Cell, Metric, Observation, Stack
-from scheduler.profiles.learning import cell_at_size, learn
+from scheduler.profiles.learning import cell_at_size, learn, scatter
 from scheduler.profiles.store import Store
 from scheduler.profiles.table import Rate
 
@@ -82,3 +83,36 @@ def test_steps_of_a_run_count_as_one_run_without_its_warm_up_and_stragglers():
 def test_a_run_that_is_all_warm_up_tells_nothing():
     figures = [structs.replace(seen(value), run="r") for value in (1.0, 2.0)]
     assert len(learn(figures, [None, None], Store()).store) == 0
+
+
+def figures_of(chips, rng, between, within):
+    """Figures of two jobs on some chips, where a model of 100 is wrong by chip and by figure."""
+    found = []
+    for n in range(chips):
+        off = rng.normal(0, between)
+        for job in ("a", "b"):
+            cell = structs.replace(CELL, accelerator=f"chip-{n}", family=job)
+            factors = np.exp(off + rng.normal(0, within, 6))
+            found += [structs.replace(seen(100 * float(f)), cell=cell) for f in factors]
+    return found
+
+
+def test_what_models_are_wrong_by_is_told_apart_by_chip_and_figure():
+    figures = figures_of(30, np.random.default_rng(1), 0.4, 0.05)
+    (one,) = scatter(figures, [said(100.0)] * len(figures))
+    assert one.accelerators == pytest.approx(0.4, rel=0.25)
+    assert one.within == pytest.approx(0.05, rel=0.2)
+    assert one.jobs < 0.1 and one.cells < 0.1
+    assert one.seen == (30, 2, 60)
+
+
+def test_three_chips_that_agree_promise_little_of_a_fourth():
+    figures = figures_of(3, np.random.default_rng(2), 0.0, 0.02)
+    (one,) = scatter(figures, [said(100.0)] * len(figures))
+    assert one.accelerators >= 0.25
+    assert one.high / one.low > 3
+
+
+def test_one_cell_alone_or_no_model_tells_nothing_of_scatter():
+    assert scatter([seen(1.0), seen(2.0)], [said(1.0)] * 2) == ()
+    assert scatter([seen(1.0)], [None]) == ()
