@@ -27,6 +27,9 @@ REACH = 8.0
 DAMP, RIDGE, LEAST = 0.01, 1e-3, 1e-60
 """What is added to the diagonal: a part of itself, a part of its mean, and what keeps rows that nobody leaves in."""
 
+FARTHEST = 0.5
+"""A price may rise from nothing by that part of a typical utility."""
+
 BACK, SHORTEST = 0.35, 0.01
 STALLS = 4
 """So many times no step may lead down, or so little that it does not matter, before the search is over."""
@@ -72,8 +75,8 @@ def descend(relaxed: Relaxed, start: Real, passes: int, gap: float) -> tuple[lis
     at, stalls = Proposal.at(relaxed, start), 0
     found = [at]
     while passes > 0:
-        move, promised = _newton(relaxed, at, rows, width, 0.5 * typical / amounts)
-        if promised <= gap * at.bound:
+        move, promised, whole = _newton(relaxed, at, width, amounts, FARTHEST * typical)
+        if whole and promised <= gap * at.bound:
             return found, True
         better, looks = _search(relaxed, at, rows, move)
         passes -= looks
@@ -105,23 +108,30 @@ def _search(relaxed: Relaxed, at: Proposal, rows: Int, move: Real) -> tuple[Prop
     return None, looks
 
 
-def _newton(relaxed: Relaxed, at: Proposal, rows: Int, width: float, farthest: Real) -> tuple[Real, float]:
-    """The move of the prices of `rows` and how much the bound should fall; rows that are free and unwanted stay so.
+def _newton(relaxed: Relaxed, at: Proposal, width: float, amounts: Real, farthest: float) -> tuple[Real, float, bool]:
+    """The move of the prices of rows that can bind, how much the bound should fall, and whether it is all of the move:
+    no price may more than double, or go beyond `farthest` for the row's typical amount. Rows that are free and unwanted
+    stay so.
 
     A job of margin m counts as (1 - m / width) / width turned jobs for each unit by which the move levels its choices.
+    Rows are measured in their typical amounts: money and devices differ by a factor of millions.
     """
-    slope = (relaxed.available - at.usage)[rows].astype(np.float64)
+    rows = relaxed.binding
+    slope = (relaxed.available - at.usage)[rows] / amounts
     priced = (at.prices[rows] > 0) | (slope < 0)
     slope = np.where(priced, slope, 0.0)
     near = np.flatnonzero(at.margin < width)
     weight = (1 - at.margin[near] / width) / width
     place = np.full(len(relaxed.available), -1, dtype=np.int64)
     place[rows[priced]] = np.flatnonzero(priced)
-    turned = _differences(relaxed, at.first[near], at.second[near], place)
-    move = _solved(turned, weight, -slope)
-    most = np.maximum(at.prices[rows], farthest)
-    move = np.where(priced, np.clip(move, -most, most), 0.0)
-    return move, -0.5 * float(slope @ move)
+    job, row, amount = _differences(relaxed, at.first[near], at.second[near], place)
+    move = np.where(priced, _solved((job, row, amount / amounts[row]), weight, -slope), 0.0)
+    most = np.maximum(at.prices[rows] * amounts, farthest)
+    whole = bool((np.abs(move) <= most).all())
+    cut = np.clip(move, -most, most)
+    if slope @ cut >= 0:  # cut row by row it leads up
+        cut = move * float(np.min(most / np.maximum(np.abs(move), most)))
+    return cut / amounts, -0.5 * float(slope @ cut), whole
 
 
 def _differences(relaxed: Relaxed, first: Int, second: Int, place: Int) -> tuple[Int, Int, Real]:

@@ -132,3 +132,21 @@ def test_a_bound_is_valid_and_close_where_whole_classes_of_jobs_and_rows_tie() -
     )
     found, best = prices_for(relaxed, None, 150, 1e-4), fractional(relaxed)
     assert best * (1 - 1e-9) <= found.bound <= best * 1.01
+
+
+@pytest.mark.parametrize("tenants", [3, 40])
+def test_rows_of_money_and_rows_of_devices_are_priced_alike(tenants: int) -> None:
+    draw, jobs, kinds = np.random.default_rng(tenants), 2000, 3
+    kind, tenant = np.tile(np.arange(kinds), jobs), np.repeat(draw.integers(0, tenants, jobs), kinds)
+    size = np.repeat(2 ** draw.integers(0, 4, jobs), kinds)
+    cost = size * np.array([10**9, 3 * 10**9, 5 * 10**8])[kind]
+    budget = np.full(tenants, int(cost.sum() / tenants / kinds / 3))
+    relaxed = Relaxed(
+        np.arange(jobs + 1) * kinds,
+        draw.lognormal(0, 0.5, jobs * kinds) * size**0.8,
+        np.arange(jobs * kinds + 1) * 2,
+        np.stack((kind, kinds + tenant), axis=1).ravel(),
+        np.stack((size, cost), axis=1).ravel(),
+        np.concatenate((np.full(kinds, jobs), budget)),
+    )
+    assert prices_for(relaxed, None, 150, 1e-4).bound == pytest.approx(fractional(relaxed), rel=1e-3)
