@@ -58,13 +58,16 @@ def with_turn(
 
 
 def next_turn_us(snapshot: Snapshot, plan: Plan, now_us: int) -> int:
-    """When the next round begins, if then somebody might get what it waits for; else FOREVER_US."""
+    """When the next round begins, if then somebody might get what it waits for or shares; else FOREVER_US."""
     length_us = round_us(snapshot.config.policy)
     if not plan.whole and snapshot.columns.in_state(JobState.WAITING).size > len(plan.starts):
         return whole_due_us(snapshot)
     if length_us == 0:
         return FOREVER_US
-    waiting = len(snapshot.columns.in_state(JobState.WAITING)) - len(plan.starts)
-    if waiting <= 0 and is_turn(snapshot, now_us):
+    columns, shares = snapshot.columns, snapshot.config.policy.name in DEALS
+    waiting = len(columns.in_state(JobState.WAITING)) - len(plan.starts)
+    holding = len(columns.in_state(JobState.STARTING, JobState.RUNNING, JobState.STOPPING)) + len(plan.starts)
+    idle = waiting <= 0 and not (shares and holding > 1)  # who shares takes turns on fast devices and slow ones
+    if idle and is_turn(snapshot, now_us):
         return FOREVER_US
     return (now_us // length_us + 1) * length_us

@@ -101,3 +101,46 @@ def test_makespan_runs_who_would_end_last_however_much_others_would_fill():
     found = simulate(config("makespan"), arrivals([wide, wide, long]))
     assert [len(record.attempts) for record in found.state.jobs][2] == 1
     assert to_s(found.state.jobs[2].ended_us) == pytest.approx(30 * 3600)
+
+
+@given(
+    count=st.integers(2, 6),
+    gang=st.sampled_from((1, 2)),
+    speeds=st.tuples(*(st.floats(0.2, 1.0) for _ in TYPES)),
+    devices=st.integers(1, 2),
+)
+@settings(max_examples=15, deadline=None)
+def test_in_the_long_run_nobody_envies_an_equal_by_more_than_a_few_rounds(count, gang, speeds, devices):
+    """Equal jobs under max-min: what each has done, as if on its best type, and what the others have."""
+    rounds = 40
+    fleet = cluster([pool(kind, devices * gang, 1) for kind in TYPES])
+    policy = msgspec.structs.replace(QUICK, name="max-min", max_preemptions_per_cycle=1_000_000)
+    found = simulate(
+        configured(fleet, policy=policy),
+        arrivals([(gang, 1000.0, speeds, 0.0)] * count),
+        until_us=round(rounds * ROUND_S * S),
+    )
+    done_s = [sum(_done_s(attempt, rounds * ROUND_S) for attempt in record.attempts) for record in found.state.jobs]
+    assert max(done_s) - min(done_s) <= 3 * ROUND_S
+    if count <= 3 * devices:  # there is a place for everybody at all times
+        assert min(done_s) >= min(speeds) / max(speeds) * (rounds - 2) * ROUND_S
+
+
+def _done_s(attempt, until_s):
+    end_s = until_s if attempt.ended_us is None else to_s(attempt.ended_us)
+    return attempt.allocation.rate * (end_s - to_s(attempt.allocated_us))
+
+
+@given(drawn=st.lists(gangs, min_size=4, max_size=20), wide=st.floats(1.0, 10.0))
+@settings(max_examples=12, deadline=None)
+def test_nobody_waits_past_the_bound_its_own_length_and_what_was_ahead(drawn, wide):
+    """A gang of all devices of its only type under srpt: past the bound these drain to it."""
+    bound_h = 6.0
+    small = [(1, min(hours, 4.0), (1.0, 0.0, 0.0), gap / 8) for _, hours, _, gap in drawn * 4]
+    found = simulate(
+        config("srpt", starve_after_us=round(bound_h * 3600 * S)),
+        arrivals([small[0], (DEVICES, wide, (1.0, 0.0, 0.0), 0.0), *small[1:]]),
+    )
+    gang = found.state.jobs[1]
+    waited_h = (gang.attempts[0].allocated_us - gang.submitted_us) / S / 3600
+    assert waited_h <= bound_h + 5 * wide + 4.0 + 1e-6  # the bound, five times its length, and the longest ahead of it
