@@ -188,9 +188,11 @@ def _write(path: Path, rates: "Sequence[CellRate]") -> None:
 
 
 def register(app: typer.Typer) -> None:
+    from scheduler.cli.learned import learned
     from scheduler.cli.profiles_predict import predict
     from scheduler.cli.profiles_probe import probe
 
     profiles.command("predict")(predict)
     profiles.command("probe")(probe)
+    profiles.command("learned")(learned)
     app.add_typer(profiles, name="profiles")

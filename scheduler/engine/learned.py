@@ -78,12 +78,13 @@ class Learned:
         kind = self._kind(job)
         return [other for other in live if self._kind(other) == kind]
 
-    def told(self) -> Iterator[tuple[Work, str, Correction]]:
-        """Everything that was learnt where it was seen: workload, accelerator, correction."""
+    def told(self) -> Iterator[tuple[str, Work, str, Correction]]:
+        """Everything that was learnt where it was seen: tenant, workload, accelerator, correction."""
         for _, kind in sorted(self._kinds.items()):
             for name, correction in sorted(self._found.get(kind, NOTHING).items()):
                 if correction.attempts:
-                    yield structs.replace(self._jobs[kind].work, amount=None), name, correction
+                    job = self._jobs[kind]
+                    yield job.tenant, structs.replace(job.work, amount=None), name, correction
 
     def _kind(self, job: JobRecord) -> int:
         found = self._kind_of.get(job.number)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from scheduler.model.accelerators import Provenance
 from scheduler.profiles.table import Rate
 
-__all__ = ["Correction", "corrected", "corrections", "scale_of"]
+__all__ = ["Correction", "band_of", "corrected", "corrections", "scale_of"]
 
 COMMON = 0.7
 """Of the variance of log errors, the part that a family of jobs has on every accelerator. A judgement: the shape of a
@@ -87,10 +87,16 @@ def _robust_mean(values: Sequence[float], scale: float) -> float:
     return math.fsum(min(max(v, centre - OUTLIER * NOISE), centre + OUTLIER * NOISE) for v in ordered) / len(ordered)
 
 
+def band_of(correction: Correction) -> tuple[float, float]:
+    """Ends of the 90 % band of observed over modelled rate of the next attempt."""
+    reach = NORMAL_90 * math.hypot(correction.scale, NOISE)
+    return math.exp(correction.mean - reach), math.exp(correction.mean + reach)
+
+
 def corrected(rate: Rate, correction: Correction) -> Rate:
     """The rate with what was learnt: its band is that of the next attempt. Measured where it was seen on the chip."""
     factor = math.exp(correction.mean)
-    reach = math.exp(NORMAL_90 * math.hypot(correction.scale, NOISE))
-    value = rate.value * factor
+    low, high = band_of(correction)
     provenance = Provenance.MEASURED if correction.attempts else rate.provenance
-    return Rate(value, value / reach, value * reach, provenance, rate.absolute, rate.learned * factor)
+    value = rate.value
+    return Rate(value * factor, value * low, value * high, provenance, rate.absolute, rate.learned * factor)

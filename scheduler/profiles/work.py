@@ -32,6 +32,9 @@ __all__ = [
 
 USUAL_VOCABULARY = 128_000
 USUAL_HEAD = 128
+USUAL_GROUP = 8
+"""Heads come in multiples of it, and so many hold keys and values in current models."""
+
 USUAL_MLP = 3.5
 """Inner over outer width of a gated MLP in current models (Llama 3: 3.5)."""
 
@@ -67,14 +70,16 @@ def transformer_of(shape: ModelShape) -> Transformer:
     active = shape.active_params or shape.params
     layers, hidden = _depth_and_width(shape, active)
     heads = max(1, round(hidden / USUAL_HEAD))
+    if heads >= USUAL_GROUP:
+        heads = round(heads / USUAL_GROUP) * USUAL_GROUP  # so that tensor parallelism divides them
     vocab = round(min(USUAL_VOCABULARY, MOST_IN_EMBEDDINGS * active / (2 * hidden)))
     bare = Transformer(
         name="",
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=heads // 4 if heads % 4 == 0 and hidden >= 4096 else heads,
-        head_dim=max(1, hidden // heads),
+        kv_heads=USUAL_GROUP if heads > 2 * USUAL_GROUP else heads,
+        head_dim=max(1, round(hidden / heads)),
         vocab=max(1, vocab),
     )
     per_width = layers * mlp_parameters(bare, 1)

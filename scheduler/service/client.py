@@ -131,6 +131,9 @@ class Client:
     def rules(self) -> View:
         return self._send("GET", "/v1/rules")
 
+    def rates(self) -> View:
+        return self._send("GET", "/v1/rates")
+
     def usage(self, by: Sequence[str] = ("tenant",), since: str = "", until: str = "") -> View:
         asked = {"by": ",".join(by), "from": since, "to": until}
         return self._send("GET", "/v1/usage", params={k: v for k, v in asked.items() if v})

@@ -12,6 +12,7 @@ from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState
 from scheduler.model.tenants import COMPUTE_UNITS, MONEY
 from scheduler.service.metrics import Gauges, count_jobs
+from scheduler.service.rate_views import observed_ratios
 
 __all__ = ["device_counts", "domestic_share", "fleet_view", "gauges"]
 
@@ -172,4 +173,5 @@ def gauges(state: State) -> Gauges:
         reasons=reasons,
         executors={cell: bool(state.room.reachable[i]) for i, cell in enumerate(state.fleet.cells)},
         domestic=domestic_share(state),
+        rates=observed_ratios(state),
     )

@@ -40,6 +40,7 @@ METRIC_NAMES: Final = (
     "dualtrack_journal_commit_seconds",
     "dualtrack_preemptions_total",
     "dualtrack_quota_devices",
+    "dualtrack_rate_observed_ratio",
     "dualtrack_restarts_total",
     "dualtrack_waiting_reasons",
     *RULE_METRIC_NAMES,
@@ -61,6 +62,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     reasons: Mapping[str, int] = field(default_factory=dict)
     executors: Mapping[str, bool] = field(default_factory=dict)
     domestic: float = 0.0
+    rates: Mapping[tuple[str, str], float] = field(default_factory=dict)  # accelerator, class of work
     rules: RuleGauges = RuleGauges()
 
 
@@ -96,6 +98,12 @@ class _Asked(Collector):
             "dualtrack_domestic_device_share_ratio", "Domestic devices over all installed devices", value=found.domestic
         )
         yield share
+        yield _family(
+            "rate_observed_ratio",
+            "Observed over modelled rate of running jobs",
+            ("accelerator", "work_class"),
+            found.rates.items(),
+        )
         yield from rule_families(found.rules)
 
 

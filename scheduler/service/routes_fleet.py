@@ -18,6 +18,7 @@ from scheduler.service.feed import Entry, Listener
 from scheduler.service.fleet_views import fleet_view
 from scheduler.service.identity import Identity, Permission, require, sees
 from scheduler.service.loop import Proposal
+from scheduler.service.rate_views import rates_view
 from scheduler.service.rule_views import rules_view
 from scheduler.service.submissions import in_its_tenant, submission_of
 from scheduler.service.views import View
@@ -32,6 +33,7 @@ __all__ = [
     "metrics",
     "open_router",
     "plan",
+    "rates",
     "readyz",
     "router",
     "rules",
@@ -112,6 +114,12 @@ def rules(desk: TheDesk, identity: Caller) -> View:
     """Lots, shares, eligibility and prices, each with how it stands, and every alarm."""
     now_us = desk.clock.now_us()
     return desk.loop.ask(lambda state: rules_view(state, now_us))
+
+
+@router.get("/rates")
+def rates(desk: TheDesk, identity: Caller) -> View:
+    """What running jobs have shown about rates: observed over modelled, by class of work, model and accelerator."""
+    return desk.loop.ask(lambda state: rates_view(state, lambda tenant: sees(identity, tenant)))
 
 
 @router.get("/events", response_class=StreamingResponse)

@@ -24,6 +24,7 @@ from scheduler.model.jobs import (
 )
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.reasons import ReasonCode
+from scheduler.service.rate_views import observed_ratios, rates_view
 from scheduler.simulator.forecast import forecast
 from tests.support.builders import S, cluster, configured, job, options, pool
 from tests.support.harness import Table
@@ -172,3 +173,13 @@ def test_what_ran_out_of_memory_is_not_proposed_to_its_kind_again() -> None:
     assert offered
     assert min(offered) > count
     assert encode(decode(encode(table.state))) == encode(table.state)
+
+
+def test_what_was_learned_is_shown_to_who_may_see_the_tenant(table: Table) -> None:
+    report(table, running(table, "first", *options(ascend_910c=8)), 0.6)
+    (row,) = rates_view(table.state, lambda tenant: tenant == "red")["rates"]
+    assert (row["accelerator"], row["attempts"], row["class"]) == ("ascend-910c", 1, "dense_training")
+    assert row["low"] < row["ratio"] < row["high"]
+    assert row["ratio"] == pytest.approx(0.6, rel=0.08)
+    assert rates_view(table.state, lambda tenant: tenant == "blue")["rates"] == []
+    assert observed_ratios(table.state) == {("ascend-910c", "dense_training"): pytest.approx(row["ratio"])}

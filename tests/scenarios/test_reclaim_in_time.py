@@ -123,8 +123,8 @@ def endless(name: str, **more: object) -> Job:
 @pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"fifo", "fifo-best-type"}))
 @pytest.mark.parametrize("job_class", [JobClass.STANDARD, JobClass.OPPORTUNISTIC])
 def test_who_was_reclaimed_never_reclaims_back(policy, job_class):
-    """With one and the same demand it comes to rest: what was reclaimed stays reclaimed for two days. Policies that share
-    time out among equals go on with that, among those who hold by the lesser right."""
+    """With one and the same demand it comes to rest: what was reclaimed stays reclaimed for two days. Policies that
+    share time out among equals go on with that, among those who hold by the lesser right."""
     at = fleet(2, Policy(name=policy), red=4, blue=4)
     saves = Checkpoint(path="c", save_us=S, restart_us=S)
     blue = [endless(f"b{n}", tenant="blue", job_class=job_class, priority=900, checkpoint=saves) for n in range(2)]

@@ -29,6 +29,7 @@ MATRIX = {
     ("DELETE", "/v1/reservations/{reservation}"): P.OPERATE,
     ("GET", "/v1/tenants"): P.READ,
     ("POST", "/v1/tenants"): P.ACT,  # and then only who administers a tenant, below it
+    ("GET", "/v1/rates"): P.READ,
     ("GET", "/v1/rules"): P.READ,
     ("GET", "/v1/usage"): P.READ,
     ("GET", "/v1/events"): P.READ,
