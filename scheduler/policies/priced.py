@@ -64,7 +64,8 @@ class _Pricing:
         self.left = problem.available.copy()
         self.prices = np.zeros(len(problem.available))
         self.tier_prices: dict[int, Real] = {}
-        self.value = self.bound = 0.0
+        pinned = self.utility[problem.current[problem.pinned]]  # it is part of every choice
+        self.value = self.bound = float(np.maximum(pinned, 0.0).sum())
         self.dense = np.zeros(len(problem.available))
         self.room = np.zeros(len(problem.available), dtype=np.int64)
         self.rank = np.zeros(len(problem.number), dtype=np.int64)

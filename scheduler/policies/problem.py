@@ -142,7 +142,7 @@ def spans(first: Int, count: Int) -> tuple[Int, Int]:
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """No choice is worth more than `bound`, tier by tier, given what the tiers before were given; this one is worth
-    `value`. For newcomers alone the two are sums over them.
+    `value`; both with what is pinned. For newcomers alone the two are sums over them.
 
     `prices`, float64[r] by tier, prove it; `left` is what the choice leaves of each row, int64[r]; rows that are
     `kept`, bool[r], wait for somebody who has waited too long. Options that take more of a row than a tier could have
