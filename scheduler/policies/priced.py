@@ -16,6 +16,7 @@ from scheduler.policies.keeping import held_or_promised
 from scheduler.policies.newcomers import at_prices
 from scheduler.policies.problem import NONE, Certificate, Choice, Flag, Int, Problem, Real, entries_of, spans
 from scheduler.policies.worth import job_of, settled
+from scheduler.quota.claims import within
 
 __all__ = ["priced"]
 
@@ -111,17 +112,12 @@ class _Pricing:
             return
         loses = (problem.current != NONE) & ~problem.resumes & ~problem.service
         jobs = equals[loses[equals]]
-        groups = [jobs] if self._fit(jobs) else np.split(jobs, len(jobs))
-        for group in groups:
-            if len(group) and self._fit(group):
-                self.option[group] = problem.current[group]
-                self._take(group)
-
-    def _fit(self, jobs: Int) -> bool:
-        """Whether all of them together may keep what they hold."""
-        _, row, amount = entries_of(self.problem, self.problem.current[jobs])
-        needed = np.bincount(row, weights=amount, minlength=len(self.left))
-        return bool((needed <= np.maximum(self.left, 0))[needed > 0].all())
+        ptr, row, amount = entries_of(problem, problem.current[jobs])
+        stays = jobs[within(ptr, row, amount, np.maximum(self.left, 0))]
+        self.option[stays] = problem.current[stays]
+        kept = float(np.maximum(self.utility[problem.current[stays]], 0.0).sum())  # a part of every choice, as pinned
+        self.value, self.bound = self.value + kept, self.bound + kept
+        self._take(stays)
 
     def _solve(self, tier: int, jobs: Int, holds: list[Hold]) -> None:
         problem = self.problem
