@@ -5,7 +5,7 @@ restart know the same.
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -33,11 +33,16 @@ NOTHING: Final[Mapping[str, Correction]] = {}
 
 
 class Learned:
-    """Corrections by kind of job. Reports from `emulated` accelerators teach nothing: they follow the model."""
+    """Corrections by kind of job. `present`: accelerators of the fleet. Reports from `emulated` ones teach nothing:
+    they follow the model."""
 
-    def __init__(self, catalog: Catalog, emulated: Collection[str]) -> None:
+    def __init__(self, catalog: Catalog, present: Collection[str], emulated: Collection[str]) -> None:
         self.catalog = catalog
+        self._present = [accelerator for accelerator in catalog if accelerator.name in present]
         self._emulated = frozenset(emulated)
+        self._scale: dict[int, dict[str, float]] = {}
+        self._members: dict[int, list[int]] = {}
+        self._listed = 0
         self._kinds: dict[bytes, int] = {}
         self._kind_of: dict[int, int] = {}
         self._seen: dict[int, dict[str, dict[tuple[int, int], float]]] = {}
@@ -56,27 +61,42 @@ class Learned:
 
     def note(self, job: JobRecord, attempt: Attempt) -> bool:
         """Take in what the attempt has reported so far. Whether that changes what jobs of its kind are told."""
+        crowded = self._note_memory(job, attempt)
+        return self._note_rate(job, attempt) or crowded
+
+    def _note_memory(self, job: JobRecord, attempt: Attempt) -> bool:
+        if attempt.how is not AttemptEnd.OUT_OF_MEMORY or len(job.spec.roles) != 1:
+            return False
+        held = attempt.allocation.chosen[0]
+        crowded = self._crowded.setdefault(self._kind(job), {})
+        most = crowded.get(held.accelerator, 0)
+        crowded[held.accelerator] = max(most, held.count)
+        return held.count > most
+
+    def _note_rate(self, job: JobRecord, attempt: Attempt) -> bool:
         name = attempt.allocation.chosen[0].accelerator
-        if attempt.how is AttemptEnd.OUT_OF_MEMORY and len(job.spec.roles) == 1:
-            crowded = self._crowded.setdefault(self._kind(job), {})
-            most = crowded.get(name, 0)
-            crowded[name] = max(most, attempt.allocation.chosen[0].count)
-            return crowded[name] > most
         if name in self._emulated or not _counts(attempt):
             return False
         kind = self._kind(job)
         seen = self._seen.setdefault(kind, {}).setdefault(name, {})
-        seen[job.number, attempt.n] = math.log(attempt.rate / attempt.allocation.modelled)
+        key, ratio = (job.number, attempt.n), math.log(attempt.rate / attempt.allocation.modelled)
+        if seen.get(key) == ratio or (len(seen) >= REMEMBERED and key < min(seen)):
+            return False
+        seen[key] = ratio
         if len(seen) > REMEMBERED:
             del seen[min(seen)]
         before, after = self._found.get(kind, NOTHING), self._corrections(kind)
         self._found[kind] = after
         return after != before
 
-    def kin(self, job: JobRecord, live: Iterable[JobRecord]) -> list[JobRecord]:
-        """Those of the live jobs that are of the same kind."""
-        kind = self._kind(job)
-        return [other for other in live if self._kind(other) == kind]
+    def kin(self, job: JobRecord, jobs: Sequence[JobRecord], live: Container[int]) -> list[JobRecord]:
+        """Those of the live jobs that are of the same kind. Each job is looked at once, when it is first asked for."""
+        for other in jobs[self._listed :]:
+            self._members.setdefault(self._kind(other), []).append(other.number)
+        self._listed = len(jobs)
+        members = self._members[self._kind(job)]
+        members[:] = [number for number in members if number in live]
+        return [jobs[number] for number in members]
 
     def told(self) -> Iterator[tuple[str, Work, str, Correction]]:
         """Everything that was learnt where it was seen: tenant, workload, accelerator, correction."""
@@ -84,7 +104,8 @@ class Learned:
             for name, correction in sorted(self._found.get(kind, NOTHING).items()):
                 if correction.attempts:
                     job = self._jobs[kind]
-                    yield job.tenant, structs.replace(job.work, amount=None), name, correction
+                    counted = structs.replace(correction, attempts=len(self._seen[kind][name]))
+                    yield job.tenant, structs.replace(job.work, amount=None), name, counted
 
     def _kind(self, job: JobRecord) -> int:
         found = self._kind_of.get(job.number)
@@ -100,15 +121,23 @@ class Learned:
         return self._encoder.encode((job.tenant, job.type, job.service, len(job.roles), speed, job.roles[0].image))
 
     def _corrections(self, kind: int) -> Mapping[str, Correction]:
-        scales = {}
-        job = self._jobs[kind]
-        for accelerator in self.catalog:
+        """How many attempts told it is left out but for whether any did: one more that changes nothing is no news."""
+        found = corrections(self._scales(kind), {name: list(seen.values()) for name, seen in self._seen[kind].items()})
+        return {name: structs.replace(c, attempts=min(c.attempts, 1)) for name, c in found.items()}
+
+    def _scales(self, kind: int) -> Mapping[str, float]:
+        """How far modelled rates may be off, by accelerator of the fleet."""
+        known = self._scale.get(kind)
+        if known is not None:
+            return known
+        job, scales = self._jobs[kind], self._scale.setdefault(kind, {})
+        for accelerator in self._present:
             needed = devices_needed(job.work.model, job.type, accelerator) if job.work.model else 1
             count = 2 ** (needed - 1).bit_length()
             rate = Speeds(job, accelerator, (count,), self.catalog).rate(count)
             if rate is not None:
                 scales[accelerator.name] = scale_of(rate)
-        return corrections(scales, {name: list(seen.values()) for name, seen in self._seen[kind].items()})
+        return scales
 
 
 def _counts(attempt: Attempt) -> bool:

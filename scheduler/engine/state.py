@@ -95,7 +95,7 @@ class State:
         self.room.closed = whole.closed = self.book.closed_nodes()
         self.tree.keep_promises(entitlements(self.tree, in_service(whole, self.tree)))
         self.ledger = Ledger(self.tree)
-        self.learned = Learned(config.catalog, self.fleet.emulated)
+        self.learned = Learned(config.catalog, self.fleet.present, self.fleet.emulated)
         self.rows = Rows(self.fleet, self.tree, whole, self.book, self.learned, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
         self.accounts = Accounts(config, self.tree, self.book.prices)
@@ -150,7 +150,7 @@ class State:
         self._alarm_of.clear()
         self.book.forget_running()
         self.accounts = Accounts(self.config, self.tree, self.book.prices)
-        self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.emulated)
+        self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.present, self.fleet.emulated)
         for job in self.jobs:
             for past in job.attempts:
                 self.learned.note(job, past)
@@ -270,7 +270,7 @@ class State:
         if not self.learned.note(job, attempt):
             return
         self.rows.forget()
-        for other in self.learned.kin(job, [self.jobs[number] for number in self.rows_of]):
+        for other in self.learned.kin(job, self.jobs, self.rows_of):
             rows = self.rows_of[other.number] = self.rows.of_job(other.spec, self.tenant_of(other), other.actor.user)
             self.columns.bury(other.number)
             place, present = self._lay(rows), other.attempt

@@ -12,6 +12,9 @@ __all__ = ["REFERENCE", "h20_equivalents"]
 
 REFERENCE = "h20-96"
 
+MOST_OF_A_DEVICE = 100.0
+"""H20-equivalents: users state what rates they like, and no chip of the catalog is worth a sixth of that."""
+
 
 def h20_equivalents(work: Work, chosen: Sequence[Chosen], catalog: Catalog) -> float:
     """How many times faster than on one h20-96 the job runs; roles are summed.
@@ -28,5 +31,5 @@ def h20_equivalents(work: Work, chosen: Sequence[Chosen], catalog: Catalog) -> f
         here = rate_of(work, chip, part.count, catalog)
         known = here is not None and single is not None and single.value > 0 and here.absolute == single.absolute
         whole = here.value / single.value if known and here and single else chip.compute_units * part.count / 1000
-        found += whole * part.thousandths / WHOLE_DEVICE
+        found += min(whole, MOST_OF_A_DEVICE * part.count) * part.thousandths / WHOLE_DEVICE
     return found
