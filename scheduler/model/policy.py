@@ -32,7 +32,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     horizon_us: int = 300 * US_PER_S  # over which a move has to pay for itself; longer for jobs whose moves cost more
     round_us: int = 0  # policies that weigh jobs move them only once in each; 0: after every event
     starve_after_us: int = 7 * 86_400 * US_PER_S  # past this age devices are kept free for a job that waits
-    gap: float = 1e-2  # proven distance from the optimum at which the search ends
+    gap: float = 2e-3  # proven distance from the optimum at which the search ends
     whole_every_us: int = 60 * US_PER_S  # all jobs are weighed anew so often where they are many, newcomers at once
     many_jobs: int = 5_000  # from so many on; 0 seconds above or fewer jobs: all are weighed in every cycle
     opportunistic_charge: float = 0.5  # of the price and the compute units of what opportunistic jobs hold
