@@ -1,7 +1,7 @@
 """Policies on Gavel's fleet and job lists, beside the figures of Gavel's own policies.
 
     python benchmarks/gavel_trace.py --throughputs F --jobs F --cluster v100=36,p100=36,k80=36
-        [--policies fifo-best-type,priority] [--window 200:500[,300:3000]] [--restart-s 0] [--round-s 0]
+        [--policies balanced] [--window 200:500[,300:3000]] [--restart-s 0] [--round-s 0]
         [--sizes known|unknown] [--size-error SIGMA] [--seeds 0] [--first N] [--static] [--against NAMES] [-o json]
     python benchmarks/gavel_trace.py --throughputs F --draw 1200 --gap-s 1800 --seeds 11:14 ...
 
@@ -246,7 +246,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=span, default=range(1), help="FIRST:LAST or one number")
     parser.add_argument("--cluster", default="v100=36,p100=36,k80=36")
     parser.add_argument("--devices-per-node", type=int, default=1)
-    parser.add_argument("--policies", default="fifo-best-type,priority")
+    parser.add_argument("--policies", default="balanced")
     parser.add_argument("--settings", default="{}", help="further fields of the policy, in JSON")
     parser.add_argument("--window", default="", help="FIRST:LAST of the jobs by arrival, several with commas")
     parser.add_argument("--first", type=int, default=0, help="only the first so many jobs of the list")

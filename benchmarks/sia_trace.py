@@ -1,6 +1,6 @@
 """Policies on Sia's rigid workloads and fleet, beside Gavel's scheduling in rounds written anew.
 
-    python benchmarks/sia_trace.py --profiles F --jobs F[,F] [--workloads 1,2,3,4] [--policies fifo-best-type]
+    python benchmarks/sia_trace.py --profiles F --jobs F[,F] [--workloads 1,2] [--policies balanced]
         [--round-s 0] [--gavel-round-s 360] [-o json]
 
 The fleet is the paper's: 24 T4 in nodes of 4, 24 RTX 2080 Ti and 16 A100 in nodes of 8. Jobs are rigid gangs on one
@@ -29,6 +29,7 @@ import numpy
 import scheduler
 from benchmarks.gavel_rounds import replay
 from scheduler.config import load_catalog
+from scheduler.errors import DualtrackError
 from scheduler.model.events import Configured
 from scheduler.model.lifecycle import JobState
 from scheduler.model.policy import Policy
@@ -38,7 +39,7 @@ from scheduler.model.units import to_s, to_us
 from scheduler.model.workload import Workload
 from scheduler.simulator.execution import Overheads
 from scheduler.simulator.readers.fleet import cluster_of
-from scheduler.simulator.readers.sia import SIA_FLEET, TENANT, read_sia_jobs, read_sia_profiles
+from scheduler.simulator.readers.sia import SIA_FLEET, TENANT, read_sia_jobs, read_sia_profiles, sia_workloads
 from scheduler.simulator.simulate import simulate
 
 HOUR_S = 3600.0
@@ -95,8 +96,8 @@ def measure(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     profiles = read_sia_profiles(given.profiles)
     for path in given.jobs.split(","):
         found: dict[str, list[dict[str, Any]]] = {}
-        for number in given.workloads.split(","):
-            workload = read_sia_jobs(path, profiles, int(number))
+        for number in map(int, given.workloads.split(",")) if given.workloads else sia_workloads(path):
+            workload = read_sia_jobs(path, profiles, number)
             base = by_gavel(workload, given.gavel_round_s)
             rows = {f"gavel/{GAVEL}": base}
             rows |= {name: by_policy(workload, name, given) for name in given.policies.split(",")}
@@ -117,13 +118,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profiles", type=Path, required=True)
     parser.add_argument("--jobs", required=True, help="files of workloads, with commas")
-    parser.add_argument("--workloads", default="1,2,3,4", help="numbers within each file")
-    parser.add_argument("--policies", default="fifo-best-type")
+    parser.add_argument("--workloads", default="", help="numbers within each file; all, if absent")
+    parser.add_argument("--policies", default="balanced")
     parser.add_argument("--settings", default="{}", help="further fields of the policy, in JSON")
     parser.add_argument("--round-s", type=float, default=0.0)
     parser.add_argument("--gavel-round-s", type=float, default=360.0)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    given = parser.parse_args()
+    try:
+        show(parser.parse_args())
+    except DualtrackError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def show(given: argparse.Namespace) -> None:
     rows = []
     if given.output == "table":
         print("policy                        workload                    mean h   p50 h   p99 h  span h  /job of Gavel")

@@ -25,7 +25,7 @@ from scheduler.model.jobs import Checkpoint, Job, JobType, Measured, Moves, Opti
 from scheduler.model.units import to_us
 from scheduler.model.workload import Arrival, Truth, Workload
 
-__all__ = ["SIA_FLEET", "SiaNodes", "SiaProfiles", "read_sia_jobs", "read_sia_profiles"]
+__all__ = ["SIA_FLEET", "SiaNodes", "SiaProfiles", "read_sia_jobs", "read_sia_profiles", "sia_workloads"]
 
 TENANT = "sia"
 MAX_DEVICES = 4096
@@ -172,6 +172,11 @@ def read_sia_profiles(path: str | Path) -> SiaProfiles:
 def _curve(found: Mapping[float, tuple[float, float]]) -> _Curve:
     batches = tuple(sorted(found))
     return _Curve(batches, tuple(found[b][0] for b in batches), tuple(found[b][1] for b in batches))
+
+
+def sia_workloads(path: str | Path) -> list[int]:
+    """Numbers of the workloads that the file holds, ascending."""
+    return sorted({line.whole("workload", 0, 1_000_000) for line in read_table(path, ("workload",))})
 
 
 def read_sia_jobs(
