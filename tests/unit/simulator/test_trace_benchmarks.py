@@ -82,11 +82,11 @@ def test_wrong_sizes_change_what_is_told_and_not_what_is_true(printed):
 
 
 def test_a_row_for_each_policy_and_workload_and_their_mean(printed):
-    rows = printed(sia_trace, "--profiles", "profile.csv", "--jobs", "jobs.csv", "--workloads", "1,2")
+    rows = printed(sia_trace, "--profiles", "profile.csv", "--jobs", "jobs.csv")
     found = {(row["policy"], row["workload"]): row for row in rows}
-    names = {"gavel/max_sum_throughput_perf", "fifo-best-type"}
+    names = {"gavel/max_sum_throughput_perf", "balanced"}
     assert set(found) == {(name, f"jobs{part}") for name in names for part in ("-1", "-2", " all")}
-    one, two, both = (found["fifo-best-type", f"jobs{part}"]["mean_jct_h"] for part in ("-1", "-2", " all"))
+    one, two, both = (found["balanced", f"jobs{part}"]["mean_jct_h"] for part in ("-1", "-2", " all"))
     assert both == pytest.approx((one + two) / 2)
     # alone on an empty fleet: 480 steps at the rate of the RTX, and 120 s to load
     assert two * 3600 == pytest.approx(480 * 1.7 * 1.2 + 120)
