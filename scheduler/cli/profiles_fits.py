@@ -125,11 +125,11 @@ def _prediction(one: "Observation", transformer: Any, catalog: "Catalog") -> "Ra
         precision=one.cell.precision, batch=round(one.batch), seq_in=one.seq_in, seq_out=one.seq_out,
         engine=one.cell.stack.framework,
     )  # fmt: skip
-    serves = metric in (Metric.TPOT, Metric.TTFT) or (metric is Metric.TOKENS and one.seq_out > 0)
+    serves = metric in (Metric.TPOT, Metric.TTFT, Metric.OUTPUT_TOKENS)
     try:
         if serves and serving and one.batch and one.seq_in:
             return expect_serving(asked, serving, metric).rate
-        if metric in (Metric.TOKENS, Metric.STEP_TIME) and not serves and training and one.batch and one.seq_in:
+        if metric in (Metric.TOKENS, Metric.STEP_TIME) and training and one.batch and one.seq_in:
             return _as_metric(expect_training(asked, training).rate, metric, one)
     except (UsageError, ValueError):  # a layout or a size that the models do not hold
         return None

@@ -39,7 +39,8 @@ class Metric(StrEnum):
 
     STEPS = "steps_per_s"
     SAMPLES = "samples_per_s"
-    TOKENS = "tokens_per_s"  # of the whole job: input and output in training, output in serving
+    TOKENS = "tokens_per_s"  # of the whole job, in training
+    OUTPUT_TOKENS = "output_tokens_per_s"  # of the whole instance, in serving
     PREFILL_TOKENS = "prefill_tokens_per_s"
     REQUESTS = "requests_per_s"
     STEP_TIME = "step_s"

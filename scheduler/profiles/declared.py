@@ -15,16 +15,14 @@ from scheduler.profiles.table import Rate, relative_rate
 
 __all__ = ["DeclaredAlarm", "declared_alarms"]
 
-SERVING: Final = ("vllm", "sglang", "trtllm", "tensorrt-llm", "mindie", "lmdeploy")
-"""Frameworks whose tokens are those of answers."""
-
 CLASSES: Final = {
     Metric.TPOT: WorkClass.DECODE,
     Metric.TTFT: WorkClass.PREFILL,
     Metric.PREFILL_TOKENS: WorkClass.PREFILL,
     Metric.REQUESTS: WorkClass.BATCH_DECODE,
+    Metric.OUTPUT_TOKENS: WorkClass.BATCH_DECODE,
 }
-"""Of what a metric measures; everything else is training, or answers of a serving framework."""
+"""Of what a metric measures; everything else is training."""
 
 
 class DeclaredAlarm(Struct, frozen=True):
@@ -59,8 +57,7 @@ def _job(entry: Known) -> Cell:
 
 
 def _work_class(cell: Cell) -> WorkClass:
-    serves = cell.metric is Metric.TOKENS and cell.stack.framework.lower().startswith(SERVING)
-    return CLASSES.get(cell.metric, WorkClass.BATCH_DECODE if serves else WorkClass.DENSE_TRAINING)
+    return CLASSES.get(cell.metric, WorkClass.DENSE_TRAINING)
 
 
 def _speed(entry: Known) -> Belief:

@@ -27,7 +27,7 @@ __all__ = ["SERVED", "Asked", "Expected", "expect_serving", "expect_training", "
 TRAINED_IN: Final = ("bf16", "fp16", "fp8", "fp8_block")
 """Precisions of the products; half precision of either kind runs alike."""
 
-SERVED: Final = (Metric.TOKENS, Metric.TPOT, Metric.TTFT)
+SERVED: Final = (Metric.OUTPUT_TOKENS, Metric.TPOT, Metric.TTFT)
 """What is predicted of serving."""
 
 USUAL_BATCH, USUAL_SEQUENCE = 1024, 4096
@@ -144,13 +144,13 @@ def _best_served(asked: Asked, model: ServingModel, metric: Metric) -> Expected:
     complaint: UsageError | None = None
     for layout in layouts:
         try:
-            found.append(expect_serving(structs.replace(asked, layout=layout), model, Metric.TOKENS))
+            found.append(expect_serving(structs.replace(asked, layout=layout), model, Metric.OUTPUT_TOKENS))
         except UsageError as error:
             complaint = complaint or error
     if not found:
         raise complaint or UsageError("no split divides the model's heads", "give another count")
     best = max(found, key=lambda one: one.rate.value)
-    if metric is Metric.TOKENS:
+    if metric is Metric.OUTPUT_TOKENS:
         return best
     return expect_serving(structs.replace(asked, layout=best.layout), model, metric)
 
@@ -161,7 +161,7 @@ def _served_rate(model: ServingModel, points: Points, metric: Metric, asked: Ask
         return _rate(forecast(model, points, Phase.TPOT), 1000.0)
     if metric is Metric.TTFT:
         return _rate(forecast(model, points, Phase.TTFT if at_once <= QUIET else Phase.TTFT_QUEUED), 1000.0)
-    if metric is not Metric.TOKENS:
+    if metric is not Metric.OUTPUT_TOKENS:
         raise UsageError(f"{metric.value} is not predicted", f"{', '.join(SERVED)} are")
     step, first = forecast(model, points, Phase.TPOT), forecast(model, points, Phase.TTFT_QUEUED)
     each = {end: float(getattr(step, end)[0] + getattr(first, end)[0] / output) for end in ("value", "low", "high")}

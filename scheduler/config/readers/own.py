@@ -36,7 +36,7 @@ MAX_JSON_BYTES: Final = 64 << 20
 VLLM: Final[Mapping[str, Metric]] = {
     "median_ttft_ms": Metric.TTFT,
     "median_tpot_ms": Metric.TPOT,
-    "output_throughput": Metric.TOKENS,
+    "output_throughput": Metric.OUTPUT_TOKENS,
     "request_throughput": Metric.REQUESTS,
 }
 """Medians, because the mean of a benchmark holds its first, cold requests; where a file has none, the mean."""
@@ -44,7 +44,7 @@ VLLM: Final[Mapping[str, Metric]] = {
 GENAI_PERF: Final[Mapping[str, tuple[Metric, str]]] = {
     "time_to_first_token": (Metric.TTFT, "p50"),
     "inter_token_latency": (Metric.TPOT, "p50"),
-    "output_token_throughput": (Metric.TOKENS, "avg"),
+    "output_token_throughput": (Metric.OUTPUT_TOKENS, "avg"),
     "request_throughput": (Metric.REQUESTS, "avg"),
 }
 PER_UNIT: Final[Mapping[str, float]] = {

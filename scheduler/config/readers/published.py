@@ -44,10 +44,10 @@ METRICS: Final[Mapping[str, tuple[Metric, str, bool]]] = {
     "tokens_per_s_total": (Metric.TOKENS, "tokens/s", False),
     "iteration_time_full_recompute": (Metric.STEP_TIME, "s", False),
     "iteration_time_seqsel_recompute": (Metric.STEP_TIME, "s", False),
-    "output_tokens_per_s": (Metric.TOKENS, "tokens/s/instance", False),
-    "total_tokens_per_s": (Metric.TOKENS, "tokens/s/instance (input+output)", False),
-    "decode_tokens_per_s_per_device": (Metric.TOKENS, "tokens/s/device", True),
-    "decode_tokens_per_s": (Metric.TOKENS, "tokens/s/8-GPU node", False),
+    "output_tokens_per_s": (Metric.OUTPUT_TOKENS, "tokens/s/instance", False),
+    "total_tokens_per_s": (Metric.OUTPUT_TOKENS, "tokens/s/instance (input+output)", False),
+    "decode_tokens_per_s_per_device": (Metric.OUTPUT_TOKENS, "tokens/s/device", True),
+    "decode_tokens_per_s": (Metric.OUTPUT_TOKENS, "tokens/s/8-GPU node", False),
     "prefill_tokens_per_s_per_device": (Metric.PREFILL_TOKENS, "tokens/s/device", True),
     "prefill_tokens_per_s": (Metric.PREFILL_TOKENS, "tokens/s/8-GPU node", False),
     "mean_tpot": (Metric.TPOT, "ms", False),
@@ -90,6 +90,8 @@ def _published(line: Line, catalog: Catalog) -> list[Observation] | str:
     if name not in METRICS:
         return "other metric than a rate or a time"
     metric, unit, per_device = METRICS[name]
+    if metric is Metric.TOKENS and said["kind"].strip() == "infer":
+        metric = Metric.OUTPUT_TOKENS
     if not re.match(rf"{re.escape(unit)}($|[ (])", said["unit"].strip()):
         if name == "output_tokens_per_s" and said["unit"].startswith("tokens/s ("):
             return "devices not stated"
@@ -111,7 +113,7 @@ def _published(line: Line, catalog: Catalog) -> list[Observation] | str:
     active = _real_or_zero(line, "active_params_b") or _real_or_zero(line, "params_b")
     seq_in, seq_out = int(_real_or_zero(line, "seq_in")), int(_real_or_zero(line, "seq_out"))
     provenance = Provenance.PUBLISHED
-    if metric in (Metric.TOKENS, Metric.PREFILL_TOKENS):
+    if metric in (Metric.TOKENS, Metric.OUTPUT_TOKENS, Metric.PREFILL_TOKENS):
         value = value * count if per_device else value
         check_rate(line, "value", chip, kind, value / count, active, precision)
     if name == "total_tokens_per_s":

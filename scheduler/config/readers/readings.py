@@ -29,6 +29,7 @@ LIMITS: Final[Mapping[Metric, tuple[float, float]]] = {
     Metric.STEPS: (1e-6, 1e6),
     Metric.SAMPLES: (1e-6, 1e9),
     Metric.TOKENS: (1e-3, 1e11),
+    Metric.OUTPUT_TOKENS: (1e-3, 1e11),
     Metric.PREFILL_TOKENS: (1e-3, 1e11),
     Metric.REQUESTS: (1e-6, 1e8),
     Metric.STEP_TIME: (1e-6, 1e5),

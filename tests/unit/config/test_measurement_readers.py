@@ -203,7 +203,7 @@ def test_a_public_table_with_a_column_missing_says_which(tmp_path):
 def test_vllms_result_gives_medians_and_shape(tmp_path):
     found = {o.cell.metric: o for o in read_json(tmp_path, VLLM)}
     assert {metric: o.value for metric, o in found.items()} == {
-        Metric.TTFT: 55.0, Metric.TPOT: 10.5, Metric.TOKENS: 512.0, Metric.REQUESTS: 2.0,
+        Metric.TTFT: 55.0, Metric.TPOT: 10.5, Metric.OUTPUT_TOKENS: 512.0, Metric.REQUESTS: 2.0,
     }  # fmt: skip
     one = found[Metric.TPOT]
     assert (one.cell.family, one.count, one.batch, one.seq_in, one.seq_out) == (
@@ -231,7 +231,7 @@ def test_vllms_metadata_may_name_chip_and_split(tmp_path):
 def test_genai_perfs_profile_gives_the_same_metrics_in_our_units(tmp_path):
     document = {**GENAI, "time_to_first_token": {"unit": "ns", "p50": 54e6}}
     found = {o.cell.metric: o.value for o in read_json(tmp_path, document)}
-    assert found == {Metric.TTFT: 54.0, Metric.TPOT: 9.5, Metric.TOKENS: 500.0, Metric.REQUESTS: 2.0}
+    assert found == {Metric.TTFT: 54.0, Metric.TPOT: 9.5, Metric.OUTPUT_TOKENS: 500.0, Metric.REQUESTS: 2.0}
     assert read_json(tmp_path, document)[0].batch == 8.0
 
 

@@ -55,13 +55,13 @@ def test_an_engine_without_measurements_and_a_completed_model_are_beyond():
 
 def test_more_requests_at_once_take_longer_each_and_give_more_tokens_together():
     few, many = (structs.replace(EIGHT, layout="tp=8", batch=batch, engine="vllm") for batch in (4, 64))
-    for metric in (Metric.TPOT, Metric.TTFT, Metric.TOKENS):
+    for metric in (Metric.TPOT, Metric.TTFT, Metric.OUTPUT_TOKENS):
         assert expect_serving(few, SERVING, metric).rate.value < expect_serving(many, SERVING, metric).rate.value
 
 
 def test_replicas_share_the_requests_and_a_band_holds_its_value():
-    one = expect_serving(structs.replace(EIGHT, count=1, layout="tp=1", batch=8), SERVING, Metric.TOKENS).rate
-    eight = expect_serving(structs.replace(EIGHT, layout="tp=1", batch=64), SERVING, Metric.TOKENS).rate
+    one = expect_serving(structs.replace(EIGHT, count=1, layout="tp=1", batch=8), SERVING, Metric.OUTPUT_TOKENS).rate
+    eight = expect_serving(structs.replace(EIGHT, layout="tp=1", batch=64), SERVING, Metric.OUTPUT_TOKENS).rate
     assert eight.value == pytest.approx(8 * one.value)
     assert eight.low < eight.value < eight.high
 
