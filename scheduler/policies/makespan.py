@@ -6,9 +6,11 @@ comes no later; so which of the others run is free, and large gangs go first, th
 fills any gap. Nobody is displaced for its length alone.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from msgspec import structs
 
 from scheduler.policies.dealing import devices_of, shares_of, sizes_s, unshared
 from scheduler.policies.keeping import held_or_promised
@@ -21,6 +23,9 @@ __all__ = ["makespan"]
 
 GAP: Final = 1e-4
 """Of the program: the end is to be known better than by the length of a small job."""
+
+CHOICE_GAP: Final = 1e-2
+"""Of the choice at these weights: they are a rule of thumb, and what is nearer to their best ends no sooner."""
 
 SLACK: Final = 0.02
 """Without slack is who has to run all but this part of the time."""
@@ -46,4 +51,5 @@ def makespan(problem: Problem) -> Choice:
     weight[held_or_promised(problem) != NONE] += LONG
     placed = found.share > ASIDE * busy[owner]
     each = np.where(placed, 1.0, ASIDE * np.maximum(speeds(problem), 0.0))
-    return priced(problem, staying(problem, devices * weight[owner] * each))
+    settings = structs.replace(problem.settings, gap=max(problem.settings.gap, CHOICE_GAP))
+    return priced(replace(problem, settings=settings), staying(problem, devices * weight[owner] * each))
