@@ -10,7 +10,7 @@ import numpy as np
 
 import scheduler
 
-__all__ = ["binomial_interval", "document", "scores"]
+__all__ = ["binomial_interval", "document", "rounded", "scores"]
 
 LEVEL = 0.90
 
@@ -80,3 +80,12 @@ def document(rows: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
         **more,
         "results": list(rows),
     }
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """Plain values whose numbers have so many significant digits, for files that ship."""
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -29,7 +29,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from benchmarks._scores import document, scores
+from benchmarks._scores import document, rounded, scores
 from benchmarks._serving_rows import Row, points_of, read_points
 from scheduler.config import encode_profiles, plain_fit
 from scheduler.config.dump import dump_yaml
@@ -269,16 +269,9 @@ def write(rows: Sequence[Row], files: Sequence[Path], path: Path) -> None:
     cells, names = len({row.cell for row in kept}), ", ".join(file.name for file in files)
     note = f"{len(kept)} measured points of {cells} models on devices under engines, from {names}"
     devices = tuple(sorted({row.device for row in kept}))
-    values = encode_profiles(fits={"serving": rounded(plain_fit(structs.replace(model, source=note, devices=devices)))})
+    shipped = structs.replace(model, source=note, devices=devices)
+    values = encode_profiles(fits={"serving": rounded(plain_fit(shipped), DIGITS)})
     path.write_text(f"# Written by benchmarks/serving_model.py --write.\n{dump_yaml(values)}", encoding="utf-8")
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def told(table: Table, protocol: str, said: Mapping[tuple[Phase, int, str], Said]) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks._scores import document
+from benchmarks._scores import document, rounded
 from benchmarks._training_facts import black_box, memory, ratios, speed
 from benchmarks._training_rows import Measured, read_training
 from benchmarks._training_table import BoolArray, Scored, Table, assumed_layouts, shipped_coefficients
@@ -141,16 +141,8 @@ def write(rows: Sequence[Measured], path: Path, source: str) -> None:
     table, told = whole(rows, source)
     model = table.fit(np.ones(len(table.rows), dtype=bool))
     note = f"{source}: {told} rows whose layout is told, {len(table.rows) - told} in an assumed one"
-    values = encode_profiles(fits={"training": rounded(plain_fit(shipped_coefficients(table, model, note)))})
+    values = encode_profiles(fits={"training": rounded(plain_fit(shipped_coefficients(table, model, note)), DIGITS)})
     path.write_text(f"# Written by benchmarks/training_model.py --write.\n{dump_yaml(values)}", encoding="utf-8")
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def parsed() -> argparse.Namespace:
