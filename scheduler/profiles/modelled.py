@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 SEARCHES_KEPT = 4096
-PRECISION = "bf16"
 
 
 class Modelled(Struct, frozen=True):
@@ -88,7 +87,7 @@ def replica_rate(service: Service, accelerator: Accelerator, count: int, catalog
     if fit is None:
         return None
     lengths = msgspec.structs.replace(load, requests_per_s=0.0, trace="")
-    return _served(_Key(accelerator), fit, model, count, service.objectives, lengths)
+    return _served(_key(accelerator), fit, model, count, service.objectives, lengths)
 
 
 def served_shape(service: Service | None, catalog: Catalog) -> ModelShape | None:
