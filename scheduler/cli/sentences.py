@@ -209,8 +209,10 @@ def short(reason: Mapping[str, Any] | None) -> str:
         parts[1] = reason["resource"]
     if reason["code"] == ReasonCode.MONEY_BUDGET:
         parts.append(reason.get("who", ""))
-    elif reason.get("need"):
+    elif reason.get("need", 0) > reason.get("have", 0):
         parts.append(f"{reason['need']}>{reason.get('have', 0)}")
+    elif reason.get("need"):  # a cycle tells the whole limit where others hold it
+        parts.append(f"{reason['need']} within {reason['have']}")
     elif reason.get("who"):
         parts.append(reason["who"])
     return " ".join(part for part in parts if part)
