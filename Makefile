@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := scheduler backends tests benchmarks
+PROPERTIES := $(shell grep -rlE '^@given' tests --include='*.py' | sort)
+ROUNDS ?= 1
 BENCHMARKS := journal simulate_speed solve_time decisions admission cycle_time gang_placement mixed_fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test fuzz check bench clean
 
 help:
 	@echo "make demo    a mixed cluster of emulated accelerators trains and serves on this machine, about two minutes"
 	@echo "make test    the whole test suite"
+	@echo "make fuzz    the properties on examples drawn anew, as often as ROUNDS says (default 1)"
 	@echo "make check   ruff, the formatter and mypy"
 	@echo "make bench   the benchmarks that need no files, with their defaults"
 	@echo "make clean   remove the environment, caches and reports"
@@ -27,6 +30,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+fuzz: $(STAMP)
+	@set -e; for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest --hypothesis-profile=search $(PROPERTIES); done
 
 check: $(STAMP)
 	$(BIN)/ruff check $(wildcard $(SOURCES))

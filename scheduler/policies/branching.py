@@ -47,7 +47,7 @@ def branched(
     if told[2] > 0:
         option = start.copy()
         option[relaxed.owner[core[first[order]]]] = chosen
-    return option, told[1] * (1 + ROUNDING)
+    return option, float(told[1]) * (1 + ROUNDING)
 
 
 @jit

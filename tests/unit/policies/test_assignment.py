@@ -76,6 +76,7 @@ def test_tiny_problems_are_solved_to_the_optimum_and_their_bound_holds(drawn: tu
     assert solution.value == pytest.approx(best, rel=1e-4, abs=1e-9)
     assert solution.bound >= best - 1e-9 * max(1.0, best)
     assert exact(relaxed(given_problem)).bound == pytest.approx(best, rel=1e-6, abs=1e-6)
+    assert {type(solution.value), type(solution.bound), type(solution.gap)} == {float}, "a plan is written down"
 
 
 @settings(max_examples=100, deadline=None)
