@@ -100,7 +100,8 @@ class Rows:
         self._limited = np.nonzero(tree.limited)  # tiers, tenants, resources
         places = zip(*(part.tolist() for part in self._limited), strict=True)
         self._quota_row = {place: self.capacity_rows + i for i, place in enumerate(places)}
-        self.limit: list[int] = tree.limits[self._limited].tolist()
+        self._refusing = tree.refuses[self._limited[1:]] & (self._limited[0] == 0)  # rows of a tenant's own jobs alone
+        self.limit: list[int] = np.where(self._refusing, 0, tree.limits[self._limited]).tolist()
         self.names: list[str] = [_name_of(tree, *place) for place in self._quota_row]
         self._rows_at: dict[int, list[tuple[int, int, int]]] = {}  # by tenant: (class, resource, row)
         for (tier, tenant, resource), row in self._quota_row.items():
@@ -168,9 +169,10 @@ class Rows:
     def _shape(self, job: Job, barred: tuple[int, ...]) -> _Shape:
         work = job.work
         speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)  # the amount tells no rate
+        software = (work.numerics, work.engine, job.roles[0].image if self.fleet.catalog.rates else "")
         who = (job.type, job.job_class, job.service, job.deadline_us is not None)
         learned, crowded = self.learned.of(job), self.learned.crowded(job)
-        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, barred, learned, crowded))
+        key = self._encoder.encode((who, [r.resources for r in job.roles], speed, software, barred, learned, crowded))
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= CACHED_SPECS:
@@ -250,7 +252,7 @@ class Rows:
             found = self._limiting_rows[tenant, tier] = {}
             for level in self.tree.paths[tenant]:
                 for counted, column, row in self._rows_at.get(level, ()):
-                    if counted >= tier:
+                    if counted >= tier and (level == tenant or not self._refusing[row - self.capacity_rows]):
                         found.setdefault(column, []).append(row)
         return found
 
@@ -271,7 +273,7 @@ class Rows:
         """int64[rows - capacity_rows]; `at_present` are the ledger's limits, else what the tree promises."""
         found = np.array(self.limit, dtype=np.int64)
         if at_present is not None:
-            found[: len(self._quota_row)] = at_present[self._limited]
+            found[: len(self._quota_row)] = np.where(self._refusing, 0, at_present[self._limited])
         return found
 
     def unit(self, row: int) -> int:

@@ -1,6 +1,6 @@
 """The ledger: what each tenant and user holds, a sum over the live allocations and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
 __all__ = ["Ledger", "Shortage"]
 
 Int = NDArray[np.int64]
-STANDARD = tier_of(JobClass.STANDARD)
+PRODUCTION, STANDARD = tier_of(JobClass.PRODUCTION), tier_of(JobClass.STANDARD)
 
 
 class Shortage(Struct, frozen=True):
@@ -111,7 +111,7 @@ class Ledger:
         if self._is_free(tenant, user, chosen, charge, first):
             return ()
         uses = tree.uses(chosen, charge)
-        found = []
+        found = list(self._refused(tenant, uses)) if first == PRODUCTION else []
         for level in tree.paths[tenant]:
             for column, amount in uses:
                 left = self.limits[first:, level, column] - self.held[first:, level, column]
@@ -140,7 +140,7 @@ class Ledger:
     def _is_free(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, first: int) -> bool:
         """True where nothing is short, found at once for all limits; False where each has to be looked at."""
         tree = self.tree
-        if first <= STANDARD and not tree.lends_all:
+        if (first <= STANDARD and not tree.lends_all) or (first == PRODUCTION and tree.refuses[tenant].any()):
             return False
         limit = tree.user_limit[tenant]
         if limit < UNLIMITED and self.user_devices.get((tenant, user), 0) + sum(c.amount for c in chosen) > limit:
@@ -148,6 +148,12 @@ class Ledger:
         places, amounts = tree.places(tenant, first, chosen, charge)
         left = self.limits.take(places) - self.held.take(places)
         return bool((left >= amounts).all())
+
+    def _refused(self, tenant: int, uses: Iterable[tuple[int, int]]) -> Iterator[Shortage]:
+        for column, amount in uses:
+            if self.tree.refuses[tenant, column]:
+                shown = self._shown(column, amount, 0, 0)
+                yield Shortage(self.tree.names[tenant], *shown, tier=JobClass.PRODUCTION)
 
     # What tenants do not lend
 

@@ -56,7 +56,9 @@ class TenantTree:
     resources on which anybody has a nominal quota.
 
     `limits` is int64[3, tenants, resources] in thousandths, by tier: production within nominal; standard within nominal
-    and what may be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job.
+    and what may be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job. `refuses`
+    marks accelerators on which a tenant's own production jobs have no place: others have a nominal quota there, and
+    nobody from the tenant up to the root has. What tenants below it were promised is theirs.
     """
 
     def __init__(self, tenants: Tenants, catalog: Catalog) -> None:
@@ -91,7 +93,9 @@ class TenantTree:
         self.governed: Flag = np.logical_or.reduce(self.claimed, axis=0)
         self.lends_all = not (self.claimed & (self.lending < self.nominal)).any()
         self.limits: Int = self.limits_at(self.nominal)
+        self.refuses: Flag = self._refusing()
         self.limited: Flag = self.limits < UNLIMITED  # where a row is needed
+        self.limited[0] |= self.refuses
         for tenant_column in self.budgets:
             self.limited[(2, *tenant_column)] = True
         self._priced = any(column == self.resource_index[MONEY] for _, column in self.budgets)
@@ -160,7 +164,6 @@ class TenantTree:
         """
         found = np.full((len(TIERS), *self.nominal.shape), UNLIMITED, dtype=np.int64)
         found[0][self.claimed] = entitled[self.claimed]
-        found[0][:, : len(self.family_of)][self._unclaimed()] = 0
         found[1] = np.where(self.claimed, np.minimum(self.nominal + self.borrowing, UNLIMITED), UNLIMITED)
         found[2] = self.ceiling
         return np.where(found < UNLIMITED, found * self.unit, UNLIMITED)
@@ -174,15 +177,16 @@ class TenantTree:
         """From now on `limits` say what could ever be held when the whole fleet is in service, worth `entitled`."""
         self.limits = self.limits_at(entitled)
 
-    def _unclaimed(self) -> Flag:
-        """bool[tenants, accelerators]: others have a nominal quota on it or its family, and nobody on the path has."""
+    def _refusing(self) -> Flag:
+        """bool[tenants, resources]"""
         accelerators = np.arange(len(self.family_of))
         families = np.array(self.family_of, dtype=np.int64)
         on_path = self.claimed.copy()
         for tenant in range(1, len(self.names)):
             on_path[tenant] |= on_path[self.parent[tenant]]
         either = on_path[:, accelerators] | on_path[:, families]
-        found: Flag = ~either & (self.governed[accelerators] | self.governed[families])
+        found = np.zeros_like(self.claimed)
+        found[:, accelerators] = ~either & (self.governed[accelerators] | self.governed[families])
         found[0] = False  # the root has what nobody was promised
         return found
 

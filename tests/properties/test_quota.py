@@ -1,5 +1,6 @@
 """What must hold of quota whatever the numbers are; tiny trees against a slow and plain reading of the rules."""
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,6 +77,51 @@ def test_no_limit_is_exceeded_at_any_level_by_any_sequence_of_decisions(
                 assert firm <= quota.nominal + (quota.borrowing_limit or 0)
             if ceiling is not None:
                 assert plain.use(name, *JobClass) <= ceiling
+
+
+@given(trees, fleets, steps)
+@settings(max_examples=300, deadline=None)
+def test_production_runs_where_and_only_where_it_lies_within_the_nominal_of_those_on_its_path(
+    tenants: Tenants, devices: list[int], asked: list[tuple]
+) -> None:
+    """Both ways, at every step: within the entitlement of all on the path who have one, and of one of them at least
+    where anybody has. A tenant without quota stands in nobody's way."""
+    tenants = without_other_limits(tenants)
+    tree = TenantTree(tenants, CATALOG)
+    ledger, held = Ledger(tree), []
+    ledger.serve(in_service(tree, devices))
+    for tenant, chip, count, _ in asked:
+        wanted = allocation(chip, count, JobClass.PRODUCTION)
+        short = ledger.shortages(tree.index[tenant], "ann", wanted.chosen, wanted.charge, JobClass.PRODUCTION)
+        about = [chip, *(["family:h20"] if chip != "h200" else [])]
+        fits, promised, governed = True, False, False
+        for resource in about:
+            column = tree.resource_index[resource]
+            entitled = {name: int(ledger.entitled[i, column]) for i, name in enumerate(tree.names)}
+            plain = Plain(tenants, resource, entitled, [*held, (tenant, wanted)])
+            claims = [name for name in NAMES if plain.quota(name) is not None]
+            path = [name for name in claims if (tenant + "/").startswith(name + "/")]
+            governed, promised = governed or bool(claims), promised or bool(path)
+            fits &= all(plain.use(name, JobClass.PRODUCTION) <= entitled[name] for name in path)
+        assert (not short) == (fits and (promised or not governed))
+        if not short:
+            ledger.add(tree.index[tenant], "ann", wanted)
+            held.append((tenant, wanted))
+
+
+def without_other_limits(tenants: Tenants) -> Tenants:
+    """With nominal quota and borrowing alone."""
+    plain = [
+        msgspec.structs.replace(
+            tenant,
+            quotas=tuple(
+                msgspec.structs.replace(q, lending_limit=None, ceiling=None, borrowing_limit=q.borrowing_limit or 0)
+                for q in tenant.quotas
+            ),
+        )
+        for tenant in tenants.tenants
+    ]
+    return msgspec.structs.replace(tenants, tenants=tuple(plain))
 
 
 @given(trees, fleets, steps)

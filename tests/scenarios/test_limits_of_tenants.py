@@ -128,6 +128,20 @@ def test_production_is_never_preempted(policy, asks):
     assert all(held.state is JobState.RUNNING for held in jobs)
 
 
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_production_starts_below_a_tenant_that_has_no_quota_itself(policy):
+    """What lies below it was promised; its own jobs were not, and neither takes from the other."""
+    promised = (Quota(resource="h200", nominal=4),)
+    names = (Tenant(name="org"), Tenant(name="org/team", quotas=promised), Tenant(name="red", quotas=promised))
+    at = Table(configured(cluster(FLEET), Tenants(tenants=names), msgspec.structs.replace(QUICK, name=policy)))
+    at.submit(job("promised", *options(h200=4), tenant="org/team", job_class=JobClass.PRODUCTION))
+    with pytest.raises(DeniedError, match="`org` may hold 0 of h200, and it needs 1"):
+        at.submit(job("unpromised", *options(h200=1), tenant="org", job_class=JobClass.PRODUCTION))
+    at.submit(job("either", *options(h200=1, ascend_910c=1), tenant="org", job_class=JobClass.PRODUCTION))
+    assert sorted(at.starts()) == ["either", "promised"]
+    assert at.state.jobs[1].attempts[-1].allocation.chosen[0].accelerator == "ascend-910c"
+
+
 def test_priority_orders_within_a_tenant_and_not_between_tenants():
     """Blue's job borrows, however urgent it is to blue; red's lie within what red was promised."""
     tree = Tenants(

@@ -62,7 +62,7 @@ def test_options_of_jobs_that_ended_are_laid_anew_and_the_others_keep_what_they_
 
 @given(
     st.sampled_from(WANTED),
-    st.sampled_from(["red", "red/vision", "blue"]),
+    st.sampled_from(["red", "red/vision", "blue", "blue/deep"]),
     st.sampled_from(list(JobClass)),
     st.integers(0, 12),
     st.integers(0, 12),
@@ -74,6 +74,7 @@ def test_an_option_is_admitted_alone_where_an_empty_ledger_has_no_shortage(wante
             Tenant(name="red", quotas=(Quota(resource="h200", nominal=8),)),
             Tenant(name="red/vision", quotas=(Quota(resource="h200", nominal=own, borrowing_limit=2),)),
             Tenant(name="blue", per_user=UserLimits(max_devices=most)),
+            Tenant(name="blue/deep", quotas=(Quota(resource="h200", nominal=own, borrowing_limit=2),)),
         )
     )
     state = State.new(configured(FLEET, tree))

@@ -119,6 +119,14 @@ def test_production_without_nominal_quota_has_no_place_where_others_have_one():
     assert take(ledger, "blue", "h200", 1) == ()
 
 
+def test_a_tenant_without_quota_is_not_in_the_way_of_what_those_below_it_were_promised():
+    ledger = ledger_of(org=(), org__team=(quota("h200", 8),), other=(quota("h200", 4),))
+    assert take(ledger, "org/team", "h200", 8, PRODUCTION) == ()
+    assert take(ledger, "org/team", "h200", 1, PRODUCTION) == (("org/team", "h200", 0),)
+    assert take(ledger, "org", "h200", 1, PRODUCTION) == (("org", "h200", 0),)
+    assert ledger.held[0, :, 0].tolist() == [8000, 8000, 8000, 0]
+
+
 def test_a_family_stands_for_its_members_also_for_production():
     ledger = ledger_of(red=(quota("family:h20", 4),), blue=(quota("h20-96", 4),))
     assert take(ledger, "red", "h20-141", 4, PRODUCTION) == ()
