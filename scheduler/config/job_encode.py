@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from scheduler.config.document import SCHEMA
-from scheduler.config.job_work import default_class
+from scheduler.config.job_work import FORMATS, default_class
 from scheduler.config.values import format_date, format_duration
 from scheduler.model.jobs import (
     MAIN_ROLE,
@@ -135,6 +137,9 @@ def _work(work: Work, kind: JobType) -> Form:
     _put(form, "global_batch", work.global_batch, 0)
     rows = [{"accelerator": m.accelerator, "count": m.count, "rate": _number(m.rate)} for m in work.measured]
     _put(form, "measured", rows, [])
+    for key, name in FORMATS.items():
+        _put(form, key, getattr(work.numerics, name), "")
+    _put(form, "engine", {key: value for key, value in structs.asdict(work.engine).items() if value}, {})
     return form
 
 

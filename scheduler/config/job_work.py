@@ -1,5 +1,7 @@
 """What a job computes: its class, its model, how much of it there is, and the speeds its user has seen."""
 
+from typing import Final
+
 from msgspec import structs
 
 from scheduler.config.cluster import known_accelerator
@@ -7,10 +9,14 @@ from scheduler.config.cursor import Cursor, Fields, nearest
 from scheduler.config.limits import MAX_COUNT, MAX_LIST
 from scheduler.model.accelerators import Catalog, WorkClass
 from scheduler.model.jobs import JobType, Measured, ModelShape, Work, WorkUnit
+from scheduler.model.precisions import SERVED_IN, TRAINED_IN, Engine, Numerics
 from scheduler.model.transformers import find_transformer
 from scheduler.model.weights import active_parameters, parameters
 
-__all__ = ["default_class", "no_work", "work"]
+__all__ = ["FORMATS", "default_class", "no_work", "work"]
+
+FORMATS: Final = {"precision": "precision", "experts_precision": "experts", "kv_precision": "cache"}
+"""How the file calls the formats of a model, and how the model does."""
 
 
 def default_class(kind: JobType) -> WorkClass:
@@ -24,9 +30,9 @@ def no_work(kind: JobType) -> Work:
 
 def work(cursor: Cursor, kind: JobType, catalog: Catalog | None) -> Work:
     units = tuple(unit.value for unit in WorkUnit)
-    fields = cursor.fields("class", "model", *units, "unit", "global_batch", "measured")
+    fields = cursor.fields("class", "model", *units, "unit", "global_batch", "measured", *FORMATS, "engine")
     given, model = fields.get("class"), fields.get("model")
-    batch, measured = fields.get("global_batch"), fields.get("measured")
+    batch, measured, engine = fields.get("global_batch"), fields.get("measured"), fields.get("engine")
     unit, amount = _amount(fields)
     return Work(
         work_class=given.enum(WorkClass) if given else default_class(kind),
@@ -35,7 +41,42 @@ def work(cursor: Cursor, kind: JobType, catalog: Catalog | None) -> Work:
         model=_model(model, catalog) if model else None,
         global_batch=batch.integer(1, 10**12) if batch else 0,
         measured=_measured(measured, catalog) if measured else (),
+        numerics=_numerics(fields, kind),
+        engine=_engine(engine) if engine else Engine(),
     )
+
+
+def _numerics(fields: Fields, kind: JobType) -> Numerics:
+    """Training has one format, that of its products; serving keeps weights, experts and cache apart."""
+    given = {name: item for key, name in FORMATS.items() if (item := fields.get(key))}
+    if kind is JobType.TRAINING:
+        for name in given.keys() - {"precision"}:
+            raise given[name].wrong("is of models that are served", "training takes `precision` alone")
+    known = TRAINED_IN if kind is JobType.TRAINING else SERVED_IN
+    for item in given.values():
+        if item.is_list or item.is_mapping or item.text(64) not in known:
+            raise item.wrong(f"unknown precision {item.described()}", f"one of {', '.join(known)}")
+    return Numerics(**{name: item.text() for name, item in given.items()})
+
+
+def _engine(cursor: Cursor) -> Engine:
+    """A name, or the name with version and runtime."""
+    if not cursor.is_mapping:
+        return Engine(name=_word(cursor))
+    fields = cursor.fields("name", "version", "runtime")
+    version, runtime = fields.get("version"), fields.get("runtime")
+    return Engine(
+        name=_word(fields["name"]),
+        version=_word(version) if version else "",
+        runtime=runtime.line_of_text(64) if runtime else "",
+    )
+
+
+def _word(cursor: Cursor) -> str:
+    text = cursor.line_of_text(64)
+    if " " in text:
+        raise cursor.wrong(f"`{text}` is more than a word", "write {name: vllm, version: 0.12.0}")
+    return text
 
 
 def _amount(fields: Fields) -> tuple[WorkUnit, float | None]:

@@ -14,11 +14,12 @@ from msgspec import Struct, field
 from scheduler.config.bounded_yaml import Node
 from scheduler.config.cursor import Cursor, Fields, nearest
 from scheduler.config.document import SCHEMA, open_one
-from scheduler.config.readers.readings import LIMITS, PRECISIONS
+from scheduler.config.readers.readings import LIMITS
 from scheduler.config.readers.table import read_table
 from scheduler.config.scalars import ScalarError, resolve
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Catalog, Provenance
+from scheduler.model.precisions import PRECISIONS
 from scheduler.model.rates import Cell, CellRate, Metric, Stack, layout_parts, layout_text
 
 __all__ = [

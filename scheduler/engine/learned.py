@@ -13,10 +13,11 @@ from msgspec import structs
 
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.accelerators import Catalog
-from scheduler.model.jobs import Job, Work
+from scheduler.model.jobs import Job, Service, Work
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.memory import devices_needed
+from scheduler.profiles.modelled import served_bytes
 from scheduler.profiles.observed import Correction, corrections, scale_of
 from scheduler.profiles.speeds import Speeds
 
@@ -117,8 +118,9 @@ class Learned:
 
     def _key(self, job: Job) -> bytes:
         work = job.work
-        speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured)
-        return self._encoder.encode((job.tenant, job.type, job.service, len(job.roles), speed, job.roles[0].image))
+        speed = (work.work_class, work.unit, work.model, work.global_batch, work.measured, work.numerics, work.engine)
+        served = _served(job.service)
+        return self._encoder.encode((job.tenant, job.type, served, len(job.roles), speed, job.roles[0].image))
 
     def _corrections(self, kind: int) -> Mapping[str, Correction]:
         """How many attempts told it is left out but for whether any did: one more that changes nothing is no news."""
@@ -132,12 +134,20 @@ class Learned:
             return known
         job, scales = self._jobs[kind], self._scale.setdefault(kind, {})
         for accelerator in self._present:
-            needed = devices_needed(job.work.model, job.type, accelerator) if job.work.model else 1
+            model, served = job.work.model, served_bytes(job, self.catalog)
+            needed = devices_needed(model, job.type, accelerator, served_bytes=served) if model else 1
             count = 2 ** (needed - 1).bit_length()
             rate = Speeds(job, accelerator, (count,), self.catalog).rate(count)
             if rate is not None:
                 scales[accelerator.name] = scale_of(rate)
         return scales
+
+
+def _served(service: Service | None) -> tuple[object, ...]:
+    """What a replica's rate follows from: not how much is asked of all of them, nor how many there are."""
+    if service is None:
+        return ()
+    return service.model, service.objectives, service.load.prompt_tokens, service.load.output_tokens
 
 
 def _counts(attempt: Attempt) -> bool:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from scheduler.model.accelerators import WorkClass
+from scheduler.model.precisions import Engine, Numerics
 from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
 
@@ -162,6 +163,8 @@ class Work(Struct, frozen=True, kw_only=True, gc=False):
     model: ModelShape | None = None
     global_batch: int = 0
     measured: tuple[Measured, ...] = ()
+    numerics: Numerics = Numerics()
+    engine: Engine = Engine()
 
 
 class Role(Struct, frozen=True, kw_only=True, gc=False):

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from scheduler.errors import UsageError
 from scheduler.model.accelerators import Accelerator, Provenance
+from scheduler.model.precisions import TRAINED_IN
 from scheduler.model.rates import Metric, layout_parts
 from scheduler.model.transformers import Transformer
 from scheduler.profiles.layout_search import search_layouts
@@ -23,9 +24,6 @@ from scheduler.profiles.table import Rate
 from scheduler.profiles.training_rates import TrainingCoefficients, training_rate
 
 __all__ = ["SERVED", "Asked", "Expected", "expect_serving", "expect_training", "layout_from"]
-
-TRAINED_IN: Final = ("bf16", "fp16", "fp8", "fp8_block")
-"""Precisions of the products; half precision of either kind runs alike."""
 
 SERVED: Final = (Metric.OUTPUT_TOKENS, Metric.TPOT, Metric.TTFT)
 """What is predicted of serving."""

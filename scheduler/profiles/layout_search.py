@@ -82,11 +82,13 @@ def search_layouts(
     precision: Precision = Precision.BF16,
     min_efficiency: float = 0.5,
     seen: Iterable[OutOfMemory] = (),
+    engine: str = "",
 ) -> dict[str, tuple[Arrangement, ...]]:
     """By accelerator, the fastest layout of each useful count, fewest devices first; empty where none fits.
 
     `counts` by accelerator, else the usual ones up to `most` devices. A count is useful when it is faster than all
     smaller ones and reaches `min_efficiency` of the best rate per device. `seen`: what ran out of memory before.
+    `engine`: the software with its version, empty for an average one.
     UsageError where the batch or sequence is below 1, or the catalog lacks an accelerator's figures.
     """
     if global_batch < 1 or seq_len < 1:
@@ -99,7 +101,7 @@ def search_layouts(
         wanted = tuple((counts or {}).get(accelerator.name) or usual_counts(node, most))
         if (wanted, node) not in known:
             known[wanted, node] = _layouts(transformer, wanted, node, global_batch, seq_len, precision)
-        best = _best(transformer, models, accelerator, coefficients, known[wanted, node], facts)
+        best = _best(transformer, models, accelerator, coefficients, known[wanted, node], facts, engine)
         found[accelerator.name] = tuple(_useful(best, min_efficiency))
     return found
 
@@ -121,6 +123,7 @@ def _best(
     coefficients: TrainingCoefficients,
     layouts: _Layouts,
     seen: Sequence[OutOfMemory],
+    engine: str,
 ) -> list[Arrangement]:
     chips = chips_of(accelerator)
     footprint = layouts.footprint
@@ -128,10 +131,10 @@ def _best(
     if not len(kept):
         return []
     splits, count = _chosen(layouts.splits, kept), layouts.count[kept]
-    seconds, shares = step_seconds(coefficients, accelerator, models, chips, splits)
+    seconds, shares = step_seconds(coefficients, accelerator, models, chips, splits, engine)
     order = np.lexsort((seconds, count))
     first = order[np.unique(count[order], return_index=True)[1]]
-    reach = log_reach(coefficients, accelerator, shares[first])
+    reach = log_reach(coefficients, accelerator, shares[first], engine)
     known = accelerator.name in coefficients.devices
     made = []
     for place, beyond in zip(first, reach, strict=True):

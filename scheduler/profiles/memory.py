@@ -19,7 +19,7 @@ __all__ = ["OutOfMemory", "devices_needed", "fits", "out_of_memory"]
 TRAINING_BYTES_PER_PARAMETER = 16
 """BF16 weights and gradients, FP32 master weights and both Adam moments (Rajbhandari et al., 2020: 16 to 18)."""
 
-SERVING_BYTES_PER_PARAMETER = 2
+SERVING_BYTES_PER_PARAMETER = 2.0
 """BF16 weights without any cache."""
 
 USABLE_SHARE = 0.9
@@ -43,10 +43,15 @@ class OutOfMemory(Struct, frozen=True, kw_only=True):
     activations: float
 
 
-def devices_needed(model: ModelShape, job_type: JobType, accelerator: Accelerator) -> int:
-    """The smallest count of devices that can hold the model's state when it is split evenly; at least 1."""
+def devices_needed(
+    model: ModelShape, job_type: JobType, accelerator: Accelerator, *, served_bytes: float = SERVING_BYTES_PER_PARAMETER
+) -> int:
+    """The smallest count of devices that can hold the model's state when it is split evenly; at least 1.
+
+    `served_bytes` of a parameter, where the model is served.
+    """
     serving = job_type is JobType.INFERENCE
-    total = model.params * (SERVING_BYTES_PER_PARAMETER if serving else TRAINING_BYTES_PER_PARAMETER)
+    total = model.params * (served_bytes if serving else TRAINING_BYTES_PER_PARAMETER)
     usable = accelerator.hbm_gib.value * 2**30 * USABLE_SHARE
     return max(1, math.ceil(total / usable))
 

@@ -6,7 +6,7 @@ The fits come with the catalog as plain values, so that whoever records the cata
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from scheduler.errors import UsageError
 from scheduler.model.accelerators import Accelerator, Catalog
-from scheduler.model.jobs import Load, ModelShape, Objectives, Service, Work, WorkUnit
+from scheduler.model.jobs import Job, JobType, Load, ModelShape, Objectives, Service, Work, WorkUnit
+from scheduler.model.precisions import Engine, Numerics
 from scheduler.model.rates import CellRate, layout_text
 from scheduler.model.transformers import Transformer, find_transformer
 from scheduler.model.weights import parameters
 from scheduler.profiles.layout_search import Arrangement, search_layouts
-from scheduler.profiles.layouts import Layout
+from scheduler.profiles.layouts import Layout, Precision
+from scheduler.profiles.memory import SERVING_BYTES_PER_PARAMETER
 from scheduler.profiles.serving_model import ServingModel
-from scheduler.profiles.serving_rate import service_rate
+from scheduler.profiles.serving_rate import service_split
+from scheduler.profiles.storage import bytes_per_parameter, storage_of
 from scheduler.profiles.store import Store, store_of
 from scheduler.profiles.table import Rate
 from scheduler.profiles.training_rates import TrainingCoefficients
@@ -30,8 +33,10 @@ from scheduler.profiles.work import transformer_of
 
 __all__ = [
     "Modelled",
+    "engine_measured",
     "layout_words",
     "replica_rate",
+    "served_bytes",
     "served_shape",
     "store_in",
     "training_rates",
@@ -41,12 +46,16 @@ __all__ = [
 
 SEARCHES_KEPT = 4096
 
+ENGINES: Final = {"trt-llm": "trtllm", "tensorrt-llm": "trtllm"}
+"""Other names of engines that were measured."""
+
 
 class Modelled(Struct, frozen=True):
-    """A rate in the job's own unit of work, and the layout that reaches it in words for the job's environment."""
+    """A rate in the job's own unit of work, the layout that reaches it in words, and how many tokens a unit has."""
 
     rate: Rate
     layout: str
+    tokens_per_unit: float
 
 
 def transformer_named(work: Work, catalog: Catalog) -> Transformer | None:
@@ -65,7 +74,7 @@ def training_rates(
     not tell sequence length and batch, or the catalog lacks a fit or a figure of the accelerator."""
     found = _searched(work, accelerator, tuple(counts), catalog, most=max(counts), min_efficiency=0.0) if counts else ()
     per_unit = _tokens_per_unit(work)
-    return {a.count: Modelled(_in_units(a.rate, per_unit), layout_words(a.layout)) for a in found}
+    return {a.count: Modelled(_in_units(a.rate, per_unit), layout_words(a.layout), per_unit) for a in found}
 
 
 def useful_counts(
@@ -76,9 +85,12 @@ def useful_counts(
     return tuple(a.count for a in found)
 
 
-def replica_rate(service: Service, accelerator: Accelerator, count: int, catalog: Catalog) -> Rate | None:
-    """Requests a second that one replica of `count` devices serves within the service's objectives; a value of 0 where
-    it cannot. None where the model or the lengths are not known, or the catalog lacks a fit or a figure."""
+def replica_rate(
+    service: Service, work: Work, accelerator: Accelerator, count: int, catalog: Catalog
+) -> Modelled | None:
+    """Requests a second that one replica of `count` devices serves within the service's objectives, in the formats and
+    under the engine of `work`; a value of 0 where it cannot. None where the model or the lengths are not known, or the
+    catalog lacks a fit or a figure."""
     model = find_transformer(catalog.models, service.model) if service.model else None
     load = service.load
     if model is None or load.prompt_tokens < 1 or load.output_tokens < 1:
@@ -87,7 +99,27 @@ def replica_rate(service: Service, accelerator: Accelerator, count: int, catalog
     if fit is None:
         return None
     lengths = msgspec.structs.replace(load, requests_per_s=0.0, trace="")
-    return _served(_key(accelerator), fit, model, count, service.objectives, lengths)
+    engine = engine_measured(work.engine)
+    return _served(_key(accelerator), fit, model, count, service.objectives, lengths, work.numerics, engine)
+
+
+def engine_measured(engine: Engine) -> str:
+    """A serving engine as measurements call it."""
+    name = engine.name.lower()
+    return ENGINES.get(name, name)
+
+
+def served_bytes(job: Job, catalog: Catalog) -> float:
+    """Of a parameter of the model that the job serves."""
+    if job.type is not JobType.INFERENCE:
+        return SERVING_BYTES_PER_PARAMETER
+    service = job.service
+    named = find_transformer(catalog.models, service.model) if service and service.model else None
+    model = named or transformer_named(job.work, catalog)
+    if model is None:
+        return SERVING_BYTES_PER_PARAMETER
+    formats = job.work.numerics
+    return bytes_per_parameter(model, storage_of(model, formats.precision, formats.experts, formats.cache))
 
 
 def served_shape(service: Service | None, catalog: Catalog) -> ModelShape | None:
@@ -155,9 +187,11 @@ def _searched(
     transformer, fit = transformer_named(work, catalog), _fit(catalog, "training")
     if transformer is None or fit is None or work.model is None or not work.model.seq_len or not work.global_batch:
         return ()
+    low = work.numerics.precision.startswith("fp8") and accelerator.fp8_tflops is not None  # else half is what is left
     return _search(
-        _key(accelerator), fit, transformer, work.global_batch, work.model.seq_len, counts, most, min_efficiency
-    )
+        _key(accelerator), fit, transformer, work.global_batch, work.model.seq_len, counts, most, min_efficiency,
+        Precision.FP8 if low else Precision.BF16, str(work.engine),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=SEARCHES_KEPT)
@@ -170,6 +204,8 @@ def _search(
     counts: tuple[int, ...],
     most: int,
     min_efficiency: float,
+    precision: Precision,
+    engine: str,
 ) -> tuple[Arrangement, ...]:
     chip = cast(Accelerator, accelerator.value)
     try:
@@ -182,6 +218,8 @@ def _search(
             counts={chip.name: counts} if counts else None,
             most=most,
             min_efficiency=min_efficiency,
+            precision=precision,
+            engine=engine,
         )
     except UsageError:  # the catalog lacks a figure: the class table knows the chip all the same
         return ()
@@ -190,13 +228,26 @@ def _search(
 
 @lru_cache(maxsize=SEARCHES_KEPT)
 def _served(
-    accelerator: _Key, fit: _Key, model: Transformer, count: int, objectives: Objectives, lengths: Load
-) -> Rate | None:
-    chip = cast(Accelerator, accelerator.value)
+    accelerator: _Key,
+    fit: _Key,
+    model: Transformer,
+    count: int,
+    objectives: Objectives,
+    lengths: Load,
+    formats: Numerics,
+    engine: str,
+) -> Modelled | None:
+    chip, storage = (
+        cast(Accelerator, accelerator.value),
+        storage_of(model, formats.precision, formats.experts, formats.cache),
+    )
     try:
-        return service_rate(model, chip, count, objectives, lengths, _serving(fit))
+        rate, split = service_split(model, chip, count, objectives, lengths, _serving(fit), storage, engine=engine)
     except UsageError:
         return None
+    sizes = {"tp": split.tensor, "adp": split.data, "ep": split.expert}
+    layout = layout_text({axis: str(size) for axis, size in sizes.items()})
+    return Modelled(rate, layout, float(lengths.output_tokens))
 
 
 @lru_cache(maxsize=8)

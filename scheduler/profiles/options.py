@@ -14,7 +14,7 @@ from scheduler.model.tenants import JobClass
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.profiles.calibration import careful, hopeful
 from scheduler.profiles.memory import devices_needed
-from scheduler.profiles.modelled import served_shape, useful_counts
+from scheduler.profiles.modelled import served_bytes, served_shape, useful_counts
 from scheduler.profiles.observed import COMMON, Correction, corrected
 from scheduler.profiles.serving_rate import replicas_needed
 from scheduler.profiles.speeds import Speeds
@@ -165,7 +165,7 @@ def _role_candidates(
             continue
         speeds = Speeds(job, accelerator, option.counts, catalog)
         for count in option.counts:
-            found = _candidate(job, role, accelerator, count, speeds, floor_rate)
+            found = _candidate(job, role, accelerator, count, speeds, floor_rate, catalog)
             if isinstance(found, Rate) and option.thousandths < WHOLE_DEVICE:
                 found = _shared(found, option.thousandths / WHOLE_DEVICE)
             if isinstance(found, Reason):
@@ -198,11 +198,17 @@ def _shared(rate: Rate, share: float) -> Rate:
 
 
 def _candidate(
-    job: Job, role: Role, accelerator: Accelerator, count: int, speeds: Speeds, floor_rate: dict[str, float]
+    job: Job,
+    role: Role,
+    accelerator: Accelerator,
+    count: int,
+    speeds: Speeds,
+    floor_rate: dict[str, float],
+    catalog: Catalog,
 ) -> Rate | Reason:
     name = accelerator.name
     if job.work.model is not None:
-        needed = devices_needed(job.work.model, job.type, accelerator)
+        needed = devices_needed(job.work.model, job.type, accelerator, served_bytes=served_bytes(job, catalog))
         if count < needed:
             return Reason(code=ReasonCode.MEMORY_FLOOR, accelerator=name, need=needed, have=count)
     rate = speeds.rate(count)
@@ -237,7 +243,8 @@ def _proposals(
     for accelerator in catalog:
         if accelerator.name not in present:
             continue
-        floor = max(devices_needed(model, job.type, accelerator), crowded.get(accelerator.name, 0) + 1)
+        needed = devices_needed(model, job.type, accelerator, served_bytes=served_bytes(job, catalog))
+        floor = max(needed, crowded.get(accelerator.name, 0) + 1)
         counts = _proposed_counts(job, accelerator, catalog, floor)
         if job.job_class is not JobClass.OPPORTUNISTIC and _is_guess(job, accelerator, counts, catalog):
             reason = Reason(code=ReasonCode.UNCERTAIN_RATE, accelerator=accelerator.name, need=counts[0])

@@ -22,10 +22,10 @@ from scheduler.profiles.serving import Demand, Served, Split, largest_batch, ser
 from scheduler.profiles.serving_fit import busy_s, tpot_s, ttft_s
 from scheduler.profiles.serving_model import Phase, ServingModel
 from scheduler.profiles.serving_spread import band
-from scheduler.profiles.storage import storage_of
+from scheduler.profiles.storage import Storage, storage_of
 from scheduler.profiles.table import Rate
 
-__all__ = ["Pool", "pooled_rate", "replicas_needed", "separated_rate", "service_rate", "splits_of"]
+__all__ = ["Pool", "pooled_rate", "replicas_needed", "separated_rate", "service_rate", "service_split", "splits_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -64,18 +64,36 @@ def service_rate(
     *,
     engine: str = "",
     weights: str = "bf16",
+    experts: str = "",
+    cache: str = "",
 ) -> Rate:
-    """Requests a second that `count` devices serve within `objectives` at the lengths of `load`, split the best way,
-    with the band that the model's errors leave. 0 where no split holds the model or keeps the objectives.
+    """As `service_split`, without the split."""
+    storage = storage_of(transformer, weights, experts, cache)
+    return service_split(transformer, accelerator, count, objectives, load, model, storage, engine=engine)[0]
 
-    UsageError where the catalog lacks a figure of the device or the precision is unknown.
+
+def service_split(
+    transformer: Transformer,
+    accelerator: Accelerator,
+    count: int,
+    objectives: Objectives,
+    load: Load,
+    model: ServingModel,
+    storage: Storage,
+    *,
+    engine: str = "",
+) -> tuple[Rate, Split]:
+    """Requests a second that `count` devices serve within `objectives` at the lengths of `load`, with the band that the
+    model's errors leave, and the split that gives the most. 0 where no split holds the model or keeps the objectives.
+
+    UsageError where the catalog lacks a figure of the device.
     """
-    best = Rate(0.0, 0.0, 0.0, Provenance.MODELLED)
+    best = Rate(0.0, 0.0, 0.0, Provenance.MODELLED), Split()
     for split in splits_of(transformer, count):
-        replica = served(transformer, accelerator, storage_of(transformer, weights), split)
+        replica = served(transformer, accelerator, storage, split)
         pool = Pool(replica=replica, replicas=count // split.devices, engine=engine)
-        found = pooled_rate(pool, objectives, load, model)
-        best = max(best, found, key=lambda rate: (rate.value, rate.high))
+        found = pooled_rate(pool, objectives, load, model), split
+        best = max(best, found, key=lambda one: (one[0].value, one[0].high))
     return best
 
 

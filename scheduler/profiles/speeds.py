@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from scheduler.model.accelerators import Accelerator, Catalog, Provenance, WorkClass
 from scheduler.model.jobs import Job, JobType, Measured
 from scheduler.model.rates import Cell, Metric, Stack
+from scheduler.model.transformers import Transformer, find_transformer
 from scheduler.profiles.modelled import Modelled, replica_rate, store_in, training_rates, transformer_named
 from scheduler.profiles.observed import COMMON
 from scheduler.profiles.table import Rate, rate_of
 
 __all__ = ["Speeds"]
+
+RUNTIMES: Final = {"cuda": "nvidia", "cann": "huawei", "dtk": "hygon"}
+"""Whose chips a runtime drives."""
 
 LEAST_REACH = 0.05
 """Log units on each side that a ratio of two modelled rates is uncertain by at least."""
@@ -37,8 +42,8 @@ class Speeds:
             carried = self._carried(count, modelled)
             return carried or rate_of(work, self._accelerator, count, self._catalog)
         if self._job.service is not None:
-            served = replica_rate(self._job.service, self._accelerator, count, self._catalog)
-            return served or rate_of(work, self._accelerator, count, self._catalog)
+            served = replica_rate(self._job.service, work, self._accelerator, count, self._catalog)
+            return self._served(served) if served else rate_of(work, self._accelerator, count, self._catalog)
         return modelled or rate_of(work, self._accelerator, count, self._catalog)
 
     def modelled(self, count: int) -> Rate | None:
@@ -57,18 +62,43 @@ class Speeds:
         return training_rates(work, accelerator, counts, self._catalog) if trains and len(self._job.roles) == 1 else {}
 
     def _in_cell(self, found: Modelled) -> Rate:
-        """The prediction as the operator's figures of the cell correct it."""
-        if not self._catalog.rates:
-            return found.rate
+        """The prediction of training as the operator's figures of the cell correct it."""
         transformer = transformer_named(self._job.work, self._catalog)
+        return self._corrected(found, transformer, Metric.TOKENS, found.tokens_per_unit)
+
+    def _served(self, found: Modelled) -> Rate:
+        """Requests a second as measured requests correct them, else measured output tokens."""
+        service = self._job.service
+        model = find_transformer(self._catalog.models, service.model) if service else None
+        corrected = self._corrected(found, model, Metric.REQUESTS, 1.0)
+        if corrected != found.rate:
+            return corrected
+        return self._corrected(found, model, Metric.OUTPUT_TOKENS, found.tokens_per_unit)
+
+    def _corrected(self, found: Modelled, model: Transformer | None, metric: Metric, per_unit: float) -> Rate:
+        """`per_unit`: how many of what the metric counts make one of the job's units."""
+        if not self._catalog.rates or model is None:
+            return found.rate
         cell = Cell(
-            family=transformer.name if transformer else "",
+            family=model.name,
             accelerator=self._accelerator.name,
+            precision=self._job.work.numerics.precision or "bf16",
             layout=found.layout,
-            metric=Metric.TOKENS,
-            stack=Stack(image=self._job.roles[0].image),
+            metric=metric,
+            stack=self._stack(),
         )
-        return store_in(self._catalog).rate(cell, found.rate) or found.rate
+        counted = found.rate.times(per_unit, per_unit, per_unit, found.rate.provenance)
+        known = store_in(self._catalog).rate(cell, counted)
+        if known is None or known == counted:
+            return found.rate
+        return known.times(1 / per_unit, 1 / per_unit, 1 / per_unit, known.provenance)
+
+    def _stack(self) -> Stack:
+        """The software there: an option may bring an image of its own, and CUDA is none of a chip that has CANN."""
+        role, engine = self._job.roles[0], self._job.work.engine
+        own = next((o.image for o in role.resources.options if o.accelerator == self._accelerator.name), "")
+        fits = RUNTIMES.get(engine.runtime.split(" ")[0].lower(), self._accelerator.vendor) == self._accelerator.vendor
+        return Stack(framework=str(engine), runtime=engine.runtime if fits else "", image=own or role.image)
 
     def _carried(self, count: int, here: Rate | None) -> Rate | None:
         """A measurement on other devices times the ratio of the modelled rates here and there. None where the class

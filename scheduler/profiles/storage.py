@@ -7,8 +7,9 @@ from msgspec import Struct
 from scheduler.errors import UsageError
 from scheduler.model.accelerators import Accelerator
 from scheduler.model.transformers import Transformer
+from scheduler.model.weights import attention_parameters, expert_parameters, parameters
 
-__all__ = ["Storage", "storage_of"]
+__all__ = ["Storage", "bytes_per_parameter", "storage_of"]
 
 BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.5625, "mxfp4": 0.53}
 """Of a value, scales included: NVFP4 has one byte for 16 values, MXFP4 for 32 (vendors' and OCP's formats)."""
@@ -64,6 +65,17 @@ def storage_of(transformer: Transformer, weights: str, experts: str = "", cache:
         products=ARITHMETIC[dense],
         expert_products=ARITHMETIC[routed],
     )
+
+
+def bytes_per_parameter(transformer: Transformer, storage: Storage) -> float:
+    """Of all weights on average; embeddings stay in half precision."""
+    attention = transformer.layers * attention_parameters(transformer)
+    experts = expert_parameters(transformer)
+    embeddings = transformer.vocab * transformer.hidden * (1 if transformer.tied else 2)
+    total = parameters(transformer)
+    others = total - attention - experts - embeddings
+    kept = attention * storage.attention + experts * storage.experts + others * storage.dense
+    return (kept + embeddings * BYTES["bf16"]) / total
 
 
 def _known(name: str) -> str:

@@ -271,6 +271,4 @@ def _scaled(rate: Rate, predicted: Rate | None) -> Rate:
     if predicted is None:
         return rate
     value, low, high = (predicted.value * end for end in (rate.value, rate.low, rate.high))
-    return structs.replace(
-        predicted, value=value, low=low, high=high, provenance=rate.provenance, learned=predicted.learned * rate.value
-    )
+    return structs.replace(predicted, value=value, low=low, high=high, provenance=rate.provenance)

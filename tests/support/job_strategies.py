@@ -32,6 +32,7 @@ from scheduler.model.jobs import (
     Work,
     WorkUnit,
 )
+from scheduler.model.precisions import SERVED_IN, TRAINED_IN, Engine, Numerics
 from scheduler.model.tenants import JobClass
 
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -79,9 +80,19 @@ measured = st.lists(
     unique_by=lambda row: (row.accelerator, row.count),
 ).map(tuple)
 
+trained = st.builds(Numerics, precision=st.sampled_from(("", *TRAINED_IN)))
+formats = st.sampled_from(("", *SERVED_IN))
+kept = st.builds(Numerics, precision=formats, experts=formats, cache=formats)
+engines = st.just(Engine()) | st.builds(
+    Engine,
+    name=NAMES,
+    version=st.sampled_from(("", "0.12.0", "0.10")),
+    runtime=st.sampled_from(("", "cuda 12.8", "cann 8.2")),
+)
+
 
 @st.composite
-def works(draw: st.DrawFn, endless: bool) -> Work:
+def works(draw: st.DrawFn, endless: bool, trains: bool) -> Work:
     return Work(
         work_class=draw(st.sampled_from(WorkClass)),
         unit=draw(st.sampled_from(WorkUnit)),
@@ -89,6 +100,8 @@ def works(draw: st.DrawFn, endless: bool) -> Work:
         model=draw(st.none() | models),
         global_batch=draw(st.integers(0, 10**6)),
         measured=draw(measured),
+        numerics=draw(trained if trains else kept),
+        engine=draw(engines),
     )
 
 
@@ -175,7 +188,7 @@ def jobs(draw: st.DrawFn) -> Job:
         workdir=draw(st.just("") | WORDS),
         secrets=tuple(draw(st.lists(NAMES, max_size=2, unique=True))),
         mounts=draw(mount_lists),
-        work=draw(works(endless=serving)),
+        work=draw(works(endless=serving, trains=kind is JobType.TRAINING)),
         service=draw(services()) if serving else None,
         moves=moves,
         checkpoint=checkpoint,

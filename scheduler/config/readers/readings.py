@@ -12,18 +12,13 @@ from scheduler.config.cursor import nearest
 from scheduler.config.readers.table import Line
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Accelerator, Catalog
+from scheduler.model.precisions import PRECISIONS
 from scheduler.model.rates import Metric, Observation, Stack, layout_parts, layout_text
 
 __all__ = [
-    "LIMITS", "PRECISIONS", "Readings", "Told", "accelerator_called", "check_rate", "check_value",
+    "LIMITS", "Readings", "Told", "accelerator_called", "check_rate", "check_value",
     "named", "normal_layout", "normal_precision", "observation",
 ]  # fmt: skip
-
-PRECISIONS: Final = (
-    "fp32", "tf32", "fp16", "bf16", "fp8", "fp8_block", "fp4", "nvfp4", "mxfp4", "w4afp8", "int8", "w8a8", "w8a16",
-    "int4", "w4a16", "awq", "gptq",
-)  # fmt: skip
-"""Arithmetic or storage that names of precisions stand for."""
 
 LIMITS: Final[Mapping[Metric, tuple[float, float]]] = {
     Metric.STEPS: (1e-6, 1e6),
