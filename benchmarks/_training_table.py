@@ -47,6 +47,7 @@ class Table:
             engines=tuple(r.engine for r in rows),
             models=tuple(r.transformer.name or r.model for r in rows),
             kinds=tuple(MIXTURE if r.transformer.experts else DENSE for r in rows),
+            families=tuple(r.accelerator.family for r in rows),
             vendors=tuple(r.accelerator.vendor for r in rows),
             counts=np.array([r.devices for r in rows]),
             noise=np.where(doubtful, ASSUMED_NOISE, NOISE),

@@ -60,6 +60,12 @@ class Siblings(Struct, frozen=True, kw_only=True):
     own_sds: FloatArray
     shift_sds: tuple[float, ...]
 
+    def place_of(self, grouping: int) -> slice:
+        """Where in the covariance what is peculiar to the groups of a grouping lies, group by group."""
+        sizes = [own.size for own in self.own]
+        start = self.levels.size + self.slopes.size + sum(sizes[:grouping])
+        return slice(start, start + sizes[grouping])
+
     def coefficients(self, groups: IntArray, covariates: FloatArray) -> FloatArray:
         """(n, k) of groups (n, groupings) by their place in the fit, -1 for one that is not in it."""
         logs = self.levels + covariates @ self.slopes

@@ -50,30 +50,34 @@ by 0.14. Wider products fill a device better: judgement."""
 ATTENTION = ((0.6, 0.3),)
 """FlashAttention 2 reaches 73 % of an A100's peak and 35 % of an H100's (Dao, 2023; Shah et al., 2024)."""
 
-DEVICES = 0.07
-"""Log units by which a term's coefficient differs between devices of one vendor, as of matrix products."""
+DEVICES, FAMILIES = 0.04, 0.06
+"""Log units by which a term's coefficient differs between devices of a family and between families of one vendor, as of
+matrix products: boards of one chip lie 0.04 to 0.07 apart there (A100 SXM and PCIe, H100 and GH200), a scale of 0.04 at
+most; with families, devices of one vendor scatter by 0.07."""
 
 BELIEFS = (
-    Belief(1.2, 0.3, PRODUCTS, (DEVICES, 0.05)),
-    Belief(1.6, 0.3, PRODUCTS, (DEVICES, 0.1)),
-    Belief(2.0, 0.5, PRODUCTS, (DEVICES, 0.4)),
-    Belief(1.5, 0.5, ATTENTION, (DEVICES, 0.2)),
-    Belief(0.05, 1.0, (), (DEVICES, 0.3)),
-    Belief(5.0, 0.5, (), (DEVICES, 0.4)),  # what is kept is written, read, and so are its gradients; or it is fused
-    Belief(1.0, 0.4, (), (DEVICES, 0.3)),
-    Belief(2.0, 1.0, (), (DEVICES, 0.3)),
-    Belief(1e-4, 0.7, (), (0.05, 0.5)),  # ten kernels of ten microseconds a layer, mostly while the device is busy
-    Belief(0.1, 1.0, (), (DEVICES, 0.4)),  # most of it is hidden behind arithmetic
-    Belief(0.02, 1.0, (), (DEVICES, 0.3)),
-    Belief(0.01, 0.5, (), (DEVICES, 0.3)),
-    Belief(1.0, 0.3, (), (DEVICES, 0.1)),
-    Belief(1.2, 0.5, (), (DEVICES, 0.3)),
-    Belief(0.5, 0.7, (), (DEVICES, 0.3)),
-    Belief(1.0, 0.7, (), (DEVICES, 0.5)),
-    Belief(0.5, 0.7, (), (DEVICES, 0.3)),
+    Belief(1.2, 0.3, PRODUCTS, (DEVICES, 0.05, FAMILIES)),
+    Belief(1.6, 0.3, PRODUCTS, (DEVICES, 0.1, FAMILIES)),
+    Belief(2.0, 0.5, PRODUCTS, (DEVICES, 0.4, FAMILIES)),
+    Belief(1.5, 0.5, ATTENTION, (DEVICES, 0.2, FAMILIES)),
+    Belief(0.05, 1.0, (), (DEVICES, 0.3, FAMILIES)),
+    # what is kept is written, read, and so are its gradients; or it is fused
+    Belief(5.0, 0.5, (), (DEVICES, 0.4, FAMILIES)),
+    Belief(1.0, 0.4, (), (DEVICES, 0.3, FAMILIES)),
+    Belief(2.0, 1.0, (), (DEVICES, 0.3, FAMILIES)),
+    # ten kernels of ten microseconds a layer, mostly while the device is busy
+    Belief(1e-4, 0.7, (), (0.03, 0.5, 0.04)),
+    Belief(0.1, 1.0, (), (DEVICES, 0.4, FAMILIES)),  # most of it is hidden behind arithmetic
+    Belief(0.02, 1.0, (), (DEVICES, 0.3, FAMILIES)),
+    Belief(0.01, 0.5, (), (DEVICES, 0.3, FAMILIES)),
+    Belief(1.0, 0.3, (), (DEVICES, 0.1, FAMILIES)),
+    Belief(1.2, 0.5, (), (DEVICES, 0.3, FAMILIES)),
+    Belief(0.5, 0.7, (), (DEVICES, 0.3, FAMILIES)),
+    Belief(1.0, 0.7, (), (DEVICES, 0.5, FAMILIES)),
+    Belief(0.5, 0.7, (), (DEVICES, 0.3, FAMILIES)),
 )
-"""By term, before any measurement; groupings are devices and software. Traffic reaches about the same share of any
-device's bandwidth, so it has no slopes. What has no source is judgement."""
+"""By term, before any measurement; groupings are devices, software and families of devices. Traffic reaches about the
+same share of any device's bandwidth, so it has no slopes. What has no source is judgement."""
 
 GEMM_PASSES = 3.0
 """Forward, and twice in the backward pass: towards the input and towards the weights."""

@@ -51,8 +51,8 @@ class Steps(Struct, frozen=True, kw_only=True):
     """Steps to fit or to predict: `terms` (n, k), `covariates` (n, c), names (n,), and `counts` (n,) of devices.
 
     `kinds`: of models whose errors are alike, such as dense ones and mixtures.
-    `engines` are software with its version, `vendors` those of the devices. `noise` (n,): log scale of the errors,
-    larger where something about a row had to be assumed.
+    `engines` are software with its version, `families` and `vendors` those of the devices. `noise` (n,): log scale of
+    the errors, larger where something about a row had to be assumed.
     """
 
     terms: FloatArray
@@ -61,6 +61,7 @@ class Steps(Struct, frozen=True, kw_only=True):
     engines: tuple[str, ...]
     models: tuple[str, ...]
     kinds: tuple[str, ...]
+    families: tuple[str, ...]
     vendors: tuple[str, ...]
     counts: IntArray
     noise: FloatArray
@@ -74,6 +75,7 @@ class Steps(Struct, frozen=True, kw_only=True):
             engines=tuple(self.engines[i] for i in places),
             models=tuple(self.models[i] for i in places),
             kinds=tuple(self.kinds[i] for i in places),
+            families=tuple(self.families[i] for i in places),
             vendors=tuple(self.vendors[i] for i in places),
             counts=self.counts[places],
             noise=self.noise[places],
@@ -100,13 +102,15 @@ class Places(Struct, frozen=True):
 
     devices: tuple[str, ...]
     software: tuple[str, ...]
+    families: tuple[str, ...]
     engines: tuple[str, ...]
     vendors: tuple[str, ...]
 
     def groups(self, steps: Steps) -> tuple[IntArray, IntArray]:
-        """Groupings and shifting groupings of `fit_siblings` (n, 2) each; -1 for a name that the fit does not have."""
+        """Groupings (n, 3) and shifting groupings (n, 2) of `fit_siblings`; -1: the fit has no such name."""
         software = [software_of(engine) for engine in steps.engines]
-        groups = np.stack([_at(steps.devices, self.devices), _at(software, self.software)], axis=1)
+        own = (steps.devices, self.devices), (software, self.software), (steps.families, self.families)
+        groups = np.stack([_at(names, known) for names, known in own], axis=1)
         return groups, np.stack([_at(_versions(steps), self.engines), _at(steps.vendors, self.vendors)], axis=1)
 
 
@@ -148,16 +152,17 @@ def predict_steps(model: TrainingModel, steps: Steps) -> Predicted:
     groups, shifting = model.places.groups(steps)
     times, scale = model.siblings.predict(steps.terms, groups, shifting, steps.covariates)
     unseen = np.array([name not in model.models for name in steps.models])
-    unseen |= (steps.counts > 2 * model.most_devices) | (groups[:, 0] < 0)
+    unseen |= steps.counts > 2 * model.most_devices
+    strange = groups[:, 0] < 0  # the scale holds what is not known of it; models seen elsewhere are as well described
     few = np.array([model.rows.get(cell, 0) < ENOUGH_ERRORS for cell in _cells(steps)])
     reaches = (model.known_reach, model.new_reach)
-    cells = zip(_cells(steps), steps.kinds, unseen | few, strict=True)
+    cells = zip(_cells(steps), steps.kinds, unseen | (few & ~strange), strict=True)
     beyond = [reach_of(reaches[int(new)], cell, kind) for cell, kind, new in cells]
     other = (shifting < 0).any(axis=1)
     assumed = np.where(steps.noise > CLEAR, steps.noise, 0.0)
     doubted = (few | other) * scale  # elsewhere the errors contain what is uncertain about coefficients
     reach = np.sqrt(np.square(beyond) + NORMAL_REACH**2 * (doubted**2 + assumed**2))
-    return Predicted(times, times * np.exp(-reach), times * np.exp(reach), unseen | other)
+    return Predicted(times, times * np.exp(-reach), times * np.exp(reach), unseen | strange | other)
 
 
 def reach_of(reaches: Mapping[str, float], cell: str, kind: str) -> float:
@@ -175,9 +180,13 @@ def _versions(steps: Steps) -> list[str]:
 
 
 def _places(steps: Steps) -> Places:
-    """A vendor counts as seen only where something clear was measured of it."""
-    vouched = {v for v, noise in zip(steps.vendors, steps.noise, strict=True) if noise <= CLEAR}
-    names = (set(steps.devices), {software_of(e) for e in steps.engines}, set(_versions(steps)), vouched)
+    """A vendor or a family counts as seen only where something clear was measured of it."""
+    vendors, families = (
+        {name for name, noise in zip(names, steps.noise, strict=True) if noise <= CLEAR}
+        for names in (steps.vendors, steps.families)
+    )
+    software = {software_of(engine) for engine in steps.engines}
+    names = set(steps.devices), software, families, set(_versions(steps)), vendors
     return Places(*(tuple(sorted(part)) for part in names))
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "DENSE",
     "MIXTURE",
     "DeviceFit",
+    "FamilyFit",
     "PooledFit",
     "TrainingCoefficients",
     "beyond_measured",
@@ -55,17 +56,25 @@ class DeviceFit(Struct, frozen=True, kw_only=True):
     reach: float
 
 
+class FamilyFit(Struct, frozen=True, kw_only=True):
+    """A family of accelerators with measurements: by term its log offset from the average family, and how uncertain."""
+
+    offsets: tuple[float, ...]
+    doubts: tuple[float, ...]
+
+
 class PooledFit(Struct, frozen=True, kw_only=True):
     """What all devices show. Coefficients are exp(level + peak_slope * log(peak / usual peak) + width_slope * log(width
-    / usual width)); `peak_slope_sd`: how uncertain those slopes are. Log scales: `device_sd` and `software_sd` by term,
-    how much devices and software differ; `engine_sd`, versions of software; `vendor_sd`; `reach` as of a device, and
-    `mixture_reach` the same of mixtures."""
+    / usual width)); `peak_slope_sd`: how uncertain those slopes are. Log scales: `device_sd`, `family_sd`
+    and `software_sd` by term, how much devices of a family, families of a vendor, and software differ; `engine_sd`,
+    versions of software; `vendor_sd`; `reach` as of a device, and `mixture_reach` the same of mixtures."""
 
     levels: tuple[float, ...]
     peak_slopes: tuple[float, ...]
     peak_slope_sd: tuple[float, ...]
     width_slopes: tuple[float, ...]
     device_sd: tuple[float, ...]
+    family_sd: tuple[float, ...]
     software_sd: tuple[float, ...]
     engine_sd: float
     vendor_sd: float
@@ -82,6 +91,7 @@ class TrainingCoefficients(Struct, frozen=True, kw_only=True):
     pooled: PooledFit
     devices: Mapping[str, DeviceFit] = field(default_factory=dict)
     software: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    families: Mapping[str, FamilyFit] = field(default_factory=dict)
     engines: Mapping[str, float] = field(default_factory=dict)
     vendors: Mapping[str, float] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -100,6 +110,8 @@ def coefficients_of(
     two are the same, the one with more measurements stands for it. `errors`: in sample, in per cent, by device.
     `ranges` as in `RANGES`."""
     fit, places = model.siblings, model.places
+    family = {name: at for at, name in enumerate(places.families)}
+    doubts = np.sqrt(np.diag(fit.covariance)[fit.place_of(2)]).reshape(-1, len(TERMS))
     devices: dict[str, DeviceFit] = {}
     for place, label in enumerate(places.devices):
         accelerator, n = accelerators[label], model.rows[label]
@@ -108,8 +120,9 @@ def coefficients_of(
             continue
         chips = chips_of(accelerator)
         at = np.array([[math.log(float(chips.flops) / USUAL_PEAK), 0.0]])
+        groups = np.array([[place, -1, family.get(accelerator.family, -1)]])
         devices[accelerator.name] = DeviceFit(
-            coefficients=tuple(fit.coefficients(np.array([[place, -1]]), at)[0].tolist()),
+            coefficients=tuple(fit.coefficients(groups, at)[0].tolist()),
             n=n,
             mape_percent=errors[label],
             reach=reach_of(model.new_reach, f"{label} {DENSE}", DENSE),
@@ -120,6 +133,7 @@ def coefficients_of(
         peak_slope_sd=tuple(np.sqrt(np.diag(fit.covariance)[len(TERMS) : 2 * len(TERMS)]).tolist()),
         width_slopes=tuple(fit.slopes[1].tolist()),
         device_sd=tuple(fit.own_sds[0].tolist()),
+        family_sd=tuple(fit.own_sds[2].tolist()),
         software_sd=tuple(fit.own_sds[1].tolist()),
         engine_sd=fit.shift_sds[0],
         vendor_sd=fit.shift_sds[1],
@@ -131,6 +145,10 @@ def coefficients_of(
         pooled=pooled,
         devices=devices,
         software={name: tuple(row.tolist()) for name, row in zip(places.software, fit.own[1], strict=True)},
+        families={
+            name: FamilyFit(offsets=tuple(row.tolist()), doubts=tuple(doubt.tolist()))
+            for name, row, doubt in zip(places.families, fit.own[2], doubts, strict=True)
+        },
         engines=dict(zip(places.engines, fit.shifts[0].tolist(), strict=True)),
         vendors=dict(zip(places.vendors, fit.shifts[1].tolist(), strict=True)),
         ranges=dict(ranges or {}),
@@ -158,7 +176,8 @@ def step_seconds(
     slopes = np.array([pooled.peak_slopes, pooled.width_slopes])
     logs = np.array(coefficients.software.get(software_of(engine), (0.0,) * len(TERMS)))
     if known is None:
-        logs = logs + np.array(pooled.levels) + covariates @ slopes
+        family = coefficients.families.get(accelerator.family)
+        logs = logs + np.array(family.offsets if family else 0.0) + np.array(pooled.levels) + covariates @ slopes
     else:
         logs = logs + np.log(known.coefficients) + covariates[:, 1:] @ slopes[1:]
     dense, mixture = (coefficients.engines.get(f"{engine} {kind}", 0.0) for kind in (DENSE, MIXTURE))
@@ -184,7 +203,10 @@ def log_reach(
     variance += pooled.engine_sd**2 * ~np.where(mixture, known_version[1], known_version[0])
     if known is None:
         beyond_usual = math.log(float(chips_of(accelerator).flops) / USUAL_PEAK)
-        variance += shares**2 @ (np.square(pooled.device_sd) + np.square(pooled.peak_slope_sd) * beyond_usual**2)
+        apart = np.square(pooled.device_sd) + np.square(pooled.peak_slope_sd) * beyond_usual**2
+        family = coefficients.families.get(accelerator.family)
+        apart += np.square(family.doubts if family else pooled.family_sd)
+        variance += shares**2 @ apart
         if accelerator.vendor not in coefficients.vendors:
             variance += pooled.vendor_sd**2
     beyond = np.where(mixture, pooled.mixture_reach, known.reach if known else pooled.reach)

@@ -23,6 +23,7 @@ POOLED = PooledFit(
     peak_slope_sd=(0.2,) * len(TERMS),
     width_slopes=(-0.1,) * 3 + (0.0,) * (len(TERMS) - 3),
     device_sd=(0.1,) * len(TERMS),
+    family_sd=(0.1,) * len(TERMS),
     software_sd=(0.2,) * len(TERMS),
     engine_sd=0.2,
     vendor_sd=0.35,

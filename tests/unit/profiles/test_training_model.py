@@ -7,12 +7,12 @@ from msgspec import structs
 from scheduler.profiles.siblings import Belief
 from scheduler.profiles.training_model import Places, Steps, fit_training, predict_steps, reach_of, software_of
 
-BELIEFS = (Belief(1.0, 1.0, ((0.0, 0.3),), (0.1, 0.1)),) * 2
+BELIEFS = (Belief(1.0, 1.0, ((0.0, 0.3),), (0.05, 0.1, 0.09)),) * 2
 MODELS = tuple(f"model-{n}" for n in range(6))
 
 
-def drawn(devices, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
-    """Rows of `devices` with errors of their own and of their models'."""
+def drawn(devices, families=None, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
+    """Rows of `devices`, each its own family unless told, with errors of their own and of their models'."""
     draw = np.random.default_rng(seed)
     of_model = dict(zip(MODELS, draw.normal(0, shift, len(MODELS)), strict=True))
     of_device = dict(zip(devices, draw.normal(0, 0.05, len(devices)), strict=True))
@@ -26,6 +26,7 @@ def drawn(devices, rows=60, noise=0.03, shift=0.04, seed=0, vendor="one"):
         engines=("engine",) * len(names),
         models=models,
         kinds=("dense",) * len(names),
+        families=tuple((families or {}).get(name, name) for name in names),
         vendors=(vendor,) * len(names),
         counts=np.full(len(names), 8),
         noise=np.full(len(names), 0.03),
@@ -81,6 +82,30 @@ def test_a_vendor_never_seen_is_doubted_more():
     assert np.median(stranger.high / stranger.low) > 1.2 * np.median(relative.high / relative.low)
 
 
+def test_a_device_of_a_family_that_was_measured_is_doubted_less_than_another():
+    steps, times = drawn(("a", "b", "c"), families={"a": "big", "b": "big"})
+    model = fit_training(steps, times, beliefs=BELIEFS)
+    akin, stranger = (predict_steps(model, drawn(("z",), families={"z": f})[0]) for f in ("big", "z"))
+    assert akin.extrapolates.all()
+    assert np.median(np.log(stranger.high / stranger.low)) > 1.2 * np.median(np.log(akin.high / akin.low))
+
+
+def test_a_device_takes_after_its_family():
+    steps, times = drawn(("a", "b", "c", "d"), families={"a": "slow", "b": "slow", "c": "fast", "d": "fast"})
+    slow = np.isin(steps.devices, ("a", "b"))
+    model = fit_training(steps, times * np.where(slow, 1.3, 1.0), beliefs=BELIEFS)
+    one, other = (predict_steps(model, drawn(("z",), families={"z": f})[0]).times for f in ("slow", "fast"))
+    assert (one / other > 1.1).all()
+
+
+def test_a_family_of_which_only_doubtful_rows_are_known_does_not_count_as_seen():
+    steps, times = drawn(("a", "b"))
+    assert (
+        fit_training(structs.replace(steps, noise=np.full(len(times), 0.15)), times, beliefs=BELIEFS).places.families
+        == ()
+    )
+
+
 def test_counts_far_beyond_those_seen_are_marked():
     steps, times = drawn(("a", "b"))
     model = fit_training(steps, times, beliefs=BELIEFS)
@@ -91,6 +116,7 @@ def test_counts_far_beyond_those_seen_are_marked():
         engines=steps.engines,
         models=steps.models,
         kinds=steps.kinds,
+        families=steps.families,
         vendors=steps.vendors,
         counts=steps.counts * 64,
         noise=steps.noise,
@@ -126,7 +152,7 @@ def test_versions_of_software_share_what_it_is_good_at():
     assert software_of("owner/trainer 25.11") == software_of("owner/trainer") == "owner/trainer"
     steps, times = drawn(("a", "b"))
     model = fit_training(structs.replace(steps, engines=("trainer 1",) * len(times)), times, beliefs=BELIEFS)
-    assert model.places == Places(("a", "b"), ("trainer",), ("trainer 1 dense",), ("one",))
+    assert model.places == Places(("a", "b"), ("trainer",), ("a", "b"), ("trainer 1 dense",), ("one",))
     same, next_, other = (
         predict_steps(model, structs.replace(steps, engines=(name,) * len(times)))
         for name in ("trainer 1", "trainer 2", "another")
