@@ -149,6 +149,8 @@ def _listed(reasons: tuple[Reason, ...]) -> str:
 
 def _short(shortage: Shortage) -> str:
     tenant = f"`{shortage.tenant}`" if shortage.tenant else "the whole fleet"
+    if shortage.user:
+        return f"one user of {tenant} may hold {shortage.limit} devices, and it needs {shortage.need}"
     return f"{tenant} may hold {shortage.limit} of {shortage.resource}, and it needs {shortage.need}"
 
 

@@ -21,7 +21,7 @@ from scheduler.policies import Certificate
 from scheduler.profiles.observed import Correction
 from scheduler.profiles.options import JobOption, OptionSet, expand
 from scheduler.quota.budgets import BudgetUse
-from scheduler.quota.tree import TIERS, UNLIMITED, TenantTree, tier_of
+from scheduler.quota.tree import TIERS, TenantTree, tier_of
 
 __all__ = ["JobRows", "OptionRow", "Rows", "demands_of"]
 
@@ -241,8 +241,8 @@ class Rows:
         for column, amount in self.tree.uses(chosen, charge):
             for row in limiting.get(column, ()):
                 uses[row] = amount
-        if self.tree.user_limit[tenant] < UNLIMITED:
-            uses[self._row_of_user(tenant, user)] = sum(part.amount for part in chosen)
+        for level in self.tree.user_levels[tenant]:
+            uses[self._row_of_user(level, user)] = sum(part.amount for part in chosen)
         return uses
 
     def _limiting(self, tenant: int, tier: int) -> dict[int, list[int]]:

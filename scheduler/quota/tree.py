@@ -27,6 +27,9 @@ TIERS: Final = tuple(JobClass)
 REMEMBERED_CHOICES = 4096
 """Jobs by the thousand take the same few choices, and each is asked about at every step of its life."""
 
+REMEMBERED_PLACES = 32_768
+"""Choices by who takes them: more than start in one cycle, so that each is worked out once between choice and start."""
+
 Int = NDArray[np.int64]
 Flag = NDArray[np.bool_]
 
@@ -58,7 +61,8 @@ class TenantTree:
     `limits` is int64[3, tenants, resources] in thousandths, by tier: production within nominal; standard within nominal
     and what may be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job. `refuses`
     marks accelerators on which a tenant's own production jobs have no place: others have a nominal quota there, and
-    nobody from the tenant up to the root has. What tenants below it were promised is theirs.
+    nobody from the tenant up to the root has. What tenants below it were promised is theirs. `user_limit` is what one
+    user's jobs may hold in a tenant and all below it; `user_levels` are those on a tenant's path that have one.
     """
 
     def __init__(self, tenants: Tenants, catalog: Catalog) -> None:
@@ -110,6 +114,9 @@ class TenantTree:
                 UNLIMITED if t.per_user.max_devices is None else _most(t.per_user.max_devices) * WHOLE_DEVICE
                 for t in tenants.tenants
             ),
+        )
+        self.user_levels: tuple[tuple[int, ...], ...] = tuple(
+            tuple(level for level in path if self.user_limit[level] < UNLIMITED) for path in self.paths
         )
 
     def _path(self, tenant: int) -> tuple[int, ...]:
@@ -211,7 +218,7 @@ class TenantTree:
                 rows = np.arange(tier, len(TIERS))[:, None] * len(self.names) + np.array(self.paths[tenant])
                 levels = self._levels[tenant, tier] = rows.reshape(-1, 1) * len(self.resources)
             columns, amounts = self._amounts_on(len(levels), chosen, charge)
-            if len(self._places) >= REMEMBERED_CHOICES:
+            if len(self._places) >= REMEMBERED_PLACES:
                 self._places.clear()
             found = self._places[key] = (levels + columns).reshape(-1), amounts
         return found

@@ -44,7 +44,8 @@ asked = st.tuples(
     st.sampled_from(["ann", "bob"]),
 )
 gone = st.sampled_from([(), ("blue/search",), ("blue", "blue/search"), ("red/text",)])
-limited = st.tuples(trees, gone, st.none() | st.integers(1, 5), st.none() | st.integers(0, 3))
+most = st.none() | st.integers(1, 5)
+limited = st.tuples(trees, gone, most, most, st.none() | st.integers(0, 3))
 others = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 9), st.sampled_from([AttemptEnd.EXITED, AttemptEnd.LOST])),
     st.tuples(st.just("pass"), st.integers(1, 40)),
@@ -57,10 +58,12 @@ schedules = st.lists(asked | others, min_size=4, max_size=20)
 
 
 def tree(drawn: tuple) -> Tenants:
-    """The drawn tree without those that go, with a limit on users and a daily budget of red's on h200."""
-    tenants, without, most, budget = drawn
+    """The drawn tree without those that go, with limits on the users of red and of one below it, and a daily budget of
+    red's on h200."""
+    tenants, without, most, within, budget = drawn
     kept = [t for t in tenants.tenants if t.name not in without]
     kept[0] = msgspec.structs.replace(kept[0], per_user=UserLimits(max_devices=most))
+    kept[1] = msgspec.structs.replace(kept[1], per_user=UserLimits(max_devices=within))
     if budget is not None:
         spent = Quota(resource="h200", budget=1000 * budget, budget_period_us=DAY)
         others_ = tuple(q for q in kept[0].quotas if q.resource != "h200")
@@ -139,13 +142,18 @@ def judge_level(now: Plain, name: str, job_class: JobClass) -> None:
 
 
 def judge_user(at: Table, found, mine: Allocation) -> None:
-    tenant = at.state.config.tenants.get(found.spec.tenant)
-    if tenant is None or tenant.per_user.max_devices is None:
-        return
-    own = [other for other in at.state.holding() if other.spec.tenant == found.spec.tenant and
-           other.actor.user == found.actor.user]  # fmt: skip
-    devices = sum(devices_of(other.attempts[-1].allocation) for other in own)
-    assert devices <= tenant.per_user.max_devices, mine
+    """What a user holds in a tenant and all below it stays within the limit, at every level."""
+    for tenant in at.state.config.tenants.tenants:
+        if tenant.per_user.max_devices is None or not lies_in(found, tenant.name):
+            continue
+        own = [other for other in at.state.holding() if lies_in(other, tenant.name)]
+        own = [other for other in own if other.actor.user == found.actor.user]
+        devices = sum(devices_of(other.attempts[-1].allocation) for other in own)
+        assert devices <= tenant.per_user.max_devices, mine
+
+
+def lies_in(found, tenant: str) -> bool:
+    return (found.spec.tenant + "/").startswith(tenant + "/")
 
 
 def devices_of(allocation: Allocation) -> Fraction:

@@ -84,6 +84,26 @@ def test_a_users_limit_binds_that_user_alone_and_says_so():
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_users_limit_counts_all_jobs_of_the_user_below_the_tenant(policy):
+    at = table(per_user=UserLimits(max_devices=4), policy=policy)
+    at.submit(job("below", *options(h200=3), tenant="red/vision"))
+    assert at.starts() == ["below"]
+    at.later(400)  # past the round in which those that share time out have dealt
+    held = [at.submit(job(f"more-{t[-3:]}", *options(h20_96=2), tenant=t)) for t in ("red", "red/vision")]
+    at.submit(job("beside", *options(h20_96=2), tenant="blue"))
+    at.submit(job("bobs", *options(h20_96=4), tenant="red/vision"), BOB)
+    assert sorted(at.starts()) == ["beside", "bobs"]
+    for waiting in held:
+        (told,) = why(at, waiting)
+        assert (told.code, told.who, told.need, told.have) == (ReasonCode.USER_LIMIT_IN_USE, "ann", 2, 1)
+    with pytest.raises(DeniedError, match="one user of `red` may hold 4 devices, and it needs 5"):
+        at.submit(job("large", *options(h200=5), tenant="red/vision"))
+    at.end(at.state.jobs[0])
+    at.later(400)
+    assert len(at.starts()) == 2
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_job_is_never_pinned_to_a_type_that_has_quota_but_no_room(policy):
     """Quota and placement are judged together: the type with room is taken, if the job likes the other more, too."""
     at = table(Quota(resource="h200", nominal=8), Quota(resource="h20-96", nominal=8), policy=policy)
