@@ -23,6 +23,7 @@ from scheduler.profiles.footprint import training_footprint
 from scheduler.profiles.layout_search import Arrangement, search_layouts
 from scheduler.profiles.memory import fits
 from scheduler.profiles.steps import chips_of, join, models_of, splits_of
+from scheduler.profiles.student import student_quantile
 from scheduler.profiles.training_rates import DENSE, MIXTURE, TrainingCoefficients, log_reach, step_seconds
 
 __all__ = ["black_box", "memory", "ratios", "speed"]
@@ -137,6 +138,7 @@ def black_box(path: Path) -> Iterator[dict[str, Any]]:
             key = (row["application"], row["cluster"])
             groups[key].append((float(row["local_bsz"]), sum(digits), len(digits), seconds, n))
     errors: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    jobs: dict[str, list[float]] = defaultdict(list)
     for rows in groups.values():
         batch, replicas, nodes, times, _ = np.array(rows).T
         few = replicas <= np.median(replicas)
@@ -147,11 +149,29 @@ def black_box(path: Path) -> Iterator[dict[str, Any]]:
             if held.any():
                 model = fit_black_box(batch[kept], replicas[kept], nodes[kept], times[kept])
                 said = model.step_s(batch[held], replicas[held], nodes[held])
-                reach = math.exp(1.645 * model.error)
-                errors[protocol].extend(zip(times[held], said, [reach] * int(held.sum()), strict=True))
+                reach = np.exp(model.log_reach(replicas[held]))
+                errors[protocol].extend(zip(times[held], said, reach, strict=True))
+                jobs[protocol].append(100 * float((np.abs(np.log(times[held] / said)) <= np.log(reach)).mean()))
     for protocol, found in errors.items():
         seen, said, reach = np.array(found).T
-        yield {"protocol": protocol, "groups": len(groups), **scores(seen, said, said / reach, said * reach)}
+        yield {
+            "protocol": protocol,
+            "device": "all",
+            "groups": len(jobs[protocol]),
+            **scores(seen, said, said / reach, said * reach),
+            **by_group(jobs[protocol]),
+        }
+
+
+def by_group(covered: Sequence[float]) -> dict[str, Any]:
+    """Coverage in per cent with each job and cluster as one observation, and its 95 % interval by Student's t: steps of
+    the same job are wrong together, so thousands of them are not thousands of draws."""
+    mean, dof = float(np.mean(covered)), len(covered) - 1
+    if not dof:
+        return {"coverage_by_group_percent": round(mean, 1)}
+    reach = float(student_quantile(0.975, np.array([float(dof)]))[0] * np.std(covered, ddof=1) / math.sqrt(dof + 1))
+    interval = [round(mean - reach, 1), round(min(mean + reach, 100.0), 1)]
+    return {"coverage_by_group_percent": round(mean, 1), "coverage_by_group_interval_percent": interval}
 
 
 def _profile(path: Path) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ than across nodes; both overlap as (compute^g + talk^g)^(1/g), g from 1, one aft
 import math
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 __all__ = ["BlackBox", "fit_black_box"]
@@ -29,10 +29,21 @@ FREEDOM = 4.0
 NOISE = 0.05
 """Log scale of what steps of the same job differ by."""
 
+DRIFT = 0.15
+"""Log scale by which a doubling of replicas beyond those seen may lead away, where a job's own steps cannot tell."""
+
+ENOUGH_STEPS = 8
+"""From which on a fit to the fewest replicas tells how well it would have foretold the others."""
+
+NORMAL_REACH = 1.645
+"""Standard deviations on each side that hold 90 % of normal errors."""
+
 
 class BlackBox(Struct, frozen=True, kw_only=True):
     """Seconds: fixed and per sample of a replica; fixed and per replica beyond the second of talking in a node, and of
-    talking across nodes. `overlap`: 1 to 10. `error`: root mean squared error of the log times it was fitted to."""
+    talking across nodes. `overlap`: 1 to 10. `error`: root mean squared error of the log times it was fitted to;
+    `reach`: log units that nine of ten of these errors stay within; `drift`: log scale by which each doubling beyond
+    `most_replicas`, those of the fit, may lead away."""
 
     compute_fixed_s: float
     compute_sample_s: float
@@ -42,6 +53,9 @@ class BlackBox(Struct, frozen=True, kw_only=True):
     cross_replica_s: float
     overlap: float
     error: float = 0.0
+    reach: float = 0.0
+    drift: float = DRIFT
+    most_replicas: int = 1
 
     def step_s(
         self, batch: FloatArray, replicas: IntArray, nodes: IntArray, accumulations: IntArray | int = 0
@@ -60,16 +74,38 @@ class BlackBox(Struct, frozen=True, kw_only=True):
         compute, talk = _parts(at, *_checked(batch, replicas, nodes))
         return np.asarray(accumulations * compute + _joined(compute, talk, self.overlap))
 
+    def log_reach(self, replicas: IntArray) -> FloatArray:
+        """Log units (n,) on each side of a step's time that hold nine of ten."""
+        doublings = np.log2(np.maximum(np.asarray(replicas) / self.most_replicas, 1.0))
+        return np.asarray(np.hypot(self.reach, NORMAL_REACH * self.drift * doublings), dtype=np.float64)
+
 
 def fit_black_box(batch: FloatArray, replicas: IntArray, nodes: IntArray, times: FloatArray) -> BlackBox:
     """Fit `times` (n,) in seconds by squared errors of their logarithms, outliers held back by Student's weights.
 
     Where a job never ran on several devices it is taken to talk for free, and where never in one node, or across, as
-    fast as the other allows: what was not tried looks good enough to be tried. ValueError without a time above 0.
+    fast as the other allows: what was not tried looks good enough to be tried. How far more replicas may lead away is
+    learnt from fits to the fewest replicas and what they say of the others. ValueError without a time above 0.
     """
     samples, copies, spans = _checked(batch, replicas, nodes)
     if not len(times) or times.shape != samples.shape or not (np.isfinite(times).all() and (times > 0).all()):
         raise ValueError("as many times as batches are needed, all above 0")
+    found = _fitted(samples, copies, spans, times)
+    off, doublings = [np.zeros(0)], [np.zeros(0)]
+    for most in np.unique(copies)[:-1]:
+        few = copies <= most
+        if few.sum() >= ENOUGH_STEPS:
+            smaller = _fitted(samples[few], copies[few], spans[few], times[few])
+            off.append(np.log(times[~few] / smaller.step_s(samples[~few], replicas[~few], nodes[~few])))
+            doublings.append(np.log2(copies[~few] / most))
+    squares, steps = np.concatenate(off) ** 2, np.concatenate(doublings)
+    if not len(steps):
+        return found
+    drift = math.sqrt(max(float(np.mean(squares)) - found.error**2, 0.0) / float(np.mean(steps**2)))
+    return structs.replace(found, drift=drift)
+
+
+def _fitted(samples: FloatArray, copies: FloatArray, spans: FloatArray, times: FloatArray) -> BlackBox:
     found = _climbed(_start(samples, times), samples, copies, spans, np.log(times))
     at, overlap = np.exp(found[:6]), _overlap(found[6])
     shared, across = (copies > 1) & (spans == 1), spans > 1
@@ -88,6 +124,8 @@ def fit_black_box(batch: FloatArray, replicas: IntArray, nodes: IntArray, times:
         cross_replica_s=float(at[5]),
         overlap=overlap,
         error=float(np.sqrt(np.mean(errors**2))),
+        reach=float(np.quantile(np.abs(errors), 0.9)),
+        most_replicas=int(copies.max()),
     )
 
 

@@ -73,6 +73,36 @@ def test_across_nodes_talks_no_faster_than_within_where_one_of_both_was_seen():
     assert found.local_fixed_s == pytest.approx(found.cross_fixed_s / 1.1)
 
 
+@pytest.mark.parametrize("bend", [0.0, 0.4])
+def test_bands_hold_nine_in_ten_of_more_replicas_whether_or_not_they_follow_the_form(bend):
+    draw = np.random.default_rng(1)
+    batch, replicas, nodes = grid()
+    times = TRUE.step_s(batch, replicas, nodes) * draw.lognormal(0, 0.02, len(batch)) * np.sqrt(replicas) ** bend
+    few = replicas <= 6
+    found = fit_black_box(batch[few], replicas[few], nodes[few], times[few])
+    more = ~few
+    off = np.abs(np.log(times[more] / found.step_s(batch[more], replicas[more], nodes[more])))
+    assert (off <= found.log_reach(replicas[more])).mean() > 0.8
+    assert found.most_replicas == 6
+
+
+def test_the_band_grows_with_replicas_beyond_those_seen_and_faster_where_steps_did_not_follow():
+    batch, replicas, nodes = grid()
+    times = TRUE.step_s(batch, replicas, nodes)
+    true = fit_black_box(batch, replicas, nodes, times)
+    odd = fit_black_box(batch, replicas, nodes, times * np.where(replicas % 4 > 1, 1.5, 1.0))
+    counts = np.array([1, 16, 32, 64])
+    reach = odd.log_reach(counts)
+    assert reach[0] == reach[1] == pytest.approx(odd.reach)
+    assert (np.diff(reach[1:]) > 0).all()
+    assert (reach > 3 * true.log_reach(counts)).all()
+
+
+def test_a_job_of_one_size_is_doubted_as_usual_at_others():
+    batch, one = np.array([2.0, 4, 8, 16]), np.ones(4, dtype=int)
+    assert fit_black_box(batch, one, one, TRUE.step_s(batch, one, one)).drift == 0.15
+
+
 @given(st.floats(1, 64), st.integers(1, 64), st.integers(1, 8))
 def test_larger_batches_and_more_replicas_never_take_less(batch, replicas, nodes):
     nodes = min(nodes, replicas)
