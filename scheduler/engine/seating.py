@@ -28,12 +28,16 @@ __all__ = ["FIRST", "Seating"]
 FIRST: Final = "first:"
 """Begins the names under which those for whom others move are carried, with the position of their option."""
 
+MOST_EXCHANGED: Final = 256
+"""So often in one cycle is a promised place sought elsewhere, so that another may start on what is idle of it."""
+
 
 class Seating:
     """Two hypotheses side by side: `now` as it is, and `soon`, when all that is told to stop has left. They are one and
     the same until something is told to stop.
 
-    A job whose place is free in both starts. One whose place is free only soon is `pending`: its place is kept for it.
+    A job whose place is free in both starts. One whose place is free only soon is `pending`: its place is kept for it,
+    unless somebody could start at once on what is idle of it, and it finds another as good.
     """
 
     def __init__(self, snapshot: Snapshot, who: Candidates, leaving: set[int], now_us: int) -> None:
@@ -44,10 +48,12 @@ class Seating:
         self.starts: list[PlannedStart] = []
         self.pending: dict[int, Allocation] = {}
         self.moving: set[int] = set()
+        self._promised: dict[int, tuple[OptionRow, Allocation]] = {}  # of all who have to wait for their place
         self.deferred: set[int] = set()  # might have had a place, but too many leave already in this cycle
         self.victims: dict[int, int] = {}  # number of the victim -> number of the job that needs its devices
         placement, seed = snapshot.config.policy.placement, snapshot.version
         self.strategy = strategy_named(placement, snapshot.fleet, seed, lambda: recent_demands(snapshot))
+        self._exchanges = MOST_EXCHANGED
         self._budget = snapshot.config.policy.max_preemptions_per_cycle
         self.firsts: dict[int, int] = {}  # for whom others move: number -> position of the option
         for number in {*who.stopping.tolist(), *leaving}:
@@ -63,8 +69,8 @@ class Seating:
                 continue
             allocation = self._fit_soon(job, rows.rows[position])
             if allocation is not None:
-                self._settle(job, allocation, [])
                 self.firsts[number] = position
+                self._settle(job, rows.rows[position], allocation, [])
 
     def seat(self, problem: Problem, choice: Choice) -> set[tuple[int, int]]:
         """Place every waiting job that was given an option; returns the (number, option position) that found no room.
@@ -160,6 +166,7 @@ class Seating:
         for other in others if allocation is None and job.attempt is None else ():
             allocation = self._fit_soon(job, rows[other]) if self._is_room_for(rows[other]) else None
             if allocation is not None:
+                row = rows[other]
                 break
         needed: list[int] = []
         for victim in self._in_the_way(row, leaving) if allocation is None else ():
@@ -174,27 +181,92 @@ class Seating:
         if allocation is None:
             self.soon.rollback(moment)
             return False
-        self._settle(job, allocation, needed)
+        self._settle(job, row, allocation, needed)
         return True
 
-    def _settle(self, job: JobRecord, allocation: Allocation, needed: list[int]) -> None:
-        """Take the place, spare the victims that turn out not to be needed, and start the job if it can start now.
-
-        One that runs has to stop first.
-        """
-        tenant, user = self._payer(job)
-        self.soon.take(tenant, user, allocation)
+    def _settle(self, job: JobRecord, row: OptionRow, allocation: Allocation, needed: list[int]) -> None:
+        """Take the place, or one on which the job can start at once, and spare the victims that turn out not to be
+        needed."""
+        self.soon.take(*self._payer(job), allocation)
+        if not self._starts(job, allocation):
+            others = self._at_once(job, row, allocation)
+            if others is None:
+                self._promise(job, row, allocation)
+            else:
+                needed = [*needed, *(v for v, for_job in self.victims.items() if for_job in others)]
         for victim in needed:
             if not self._spare(victim):
-                self.victims[victim] = job.number
-        if job.attempt is not None:
-            self.moving |= {job.number} if job.state is not JobState.STOPPING else set()
-        elif self.now is self.soon or self._is_free_now(job, allocation):
-            if self.now is not self.soon:
-                self.now.take(tenant, user, allocation)
-            self.starts.append(PlannedStart(job.number, allocation))
-        else:
+                self.victims.setdefault(victim, job.number)
+            else:
+                self.victims.pop(victim, None)
+
+    def _starts(self, job: JobRecord, allocation: Allocation) -> bool:
+        """Start the job on the place that it has taken, unless it has to stop first or others have."""
+        if job.attempt is not None or not (self.now is self.soon or self._is_free_now(job, allocation)):
+            return False
+        if self.now is not self.soon:
+            self.now.take(*self._payer(job), allocation)
+        self.starts.append(PlannedStart(job.number, allocation))
+        return True
+
+    def _promise(self, job: JobRecord, row: OptionRow, allocation: Allocation) -> None:
+        """Keep the place until it is free, and until the job has left the one that it has."""
+        self._promised[job.number] = row, allocation
+        if job.attempt is None:
             self.pending[job.number] = allocation
+        elif job.state is not JobState.STOPPING:
+            self.moving.add(job.number)
+
+    def _at_once(self, job: JobRecord, row: OptionRow, allocation: Allocation) -> set[int] | None:
+        """Start the job on idle devices instead of what it was given, if all to whom these were promised find their
+        options elsewhere; those, or None where the job has to wait."""
+        if job.attempt is not None or job.number in self.firsts or self._exchanges <= 0:
+            return None
+        place = self.now.fit(job, self._payer(job)[0], row, self.strategy)
+        if place is None:
+            return None
+        self._exchanges -= 1
+        mine = {grant.node: grant.devices for grant in place.grants}
+        others = {
+            number
+            for number, (_, theirs) in self._promised.items()
+            if any(grant.devices & mine.get(grant.node, 0) for grant in theirs.grants)
+        }
+        moment = self.soon.checkpoint()
+        self.soon.release(*self._payer(job), allocation)
+        seats = self._seats_beside(job, place, others) if not others & self.firsts.keys() else None
+        if seats is None:
+            self.soon.rollback(moment)
+            return None
+        self._starts(job, place)
+        for number, (wanted, seat) in seats.items():
+            self.pending.pop(number, None)
+            if self._starts(self.snapshot.jobs[number], seat):
+                del self._promised[number]
+            else:
+                self._promise(self.snapshot.jobs[number], wanted, seat)
+        return others
+
+    def _seats_beside(
+        self, job: JobRecord, place: Allocation, others: set[int]
+    ) -> dict[int, tuple[OptionRow, Allocation]] | None:
+        """What `others`, who give up what they were promised, have instead once the job has `place`; None if one of
+        them would have nothing."""
+        jobs = self.snapshot.jobs
+        for number in sorted(others):
+            self.soon.release(*self._payer(jobs[number]), self._promised[number][1])
+        if not all(self.soon.room.has(grant) for grant in place.grants):
+            return None
+        self.soon.take(*self._payer(job), place)
+        seats: dict[int, tuple[OptionRow, Allocation]] = {}
+        for number in sorted(others):
+            row = self._promised[number][0]
+            seat = self._fit_soon(jobs[number], row)
+            if seat is None:
+                return None
+            self.soon.take(*self._payer(jobs[number]), seat)
+            seats[number] = row, seat
+        return seats
 
     def _spare(self, victim: int) -> bool:
         """Put the victim back where it is, if its devices and its quota are still free soon."""
