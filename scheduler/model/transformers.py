@@ -1,6 +1,7 @@
 """What a transformer is: the figures that its arithmetic, its weights and its cache follow from."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -50,6 +51,7 @@ ENDINGS = ("instruct", "chat", "base", "hf", "fp8", "fp4", "nvfp4", "bf16", "int
 """Parts of a published name that say how the model was tuned or stored, not how it is built."""
 
 
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     name = name.split("(", 1)[0].strip()
     parts = [p for p in name.lower().rsplit("/", 1)[-1].replace("_", "-").replace(" ", "-").split("-") if p]

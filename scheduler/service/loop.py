@@ -23,6 +23,7 @@ from scheduler.engine.reconcile import reconcile
 from scheduler.engine.state import State
 from scheduler.errors import DualtrackError, JournalWriteError, UnavailableError
 from scheduler.journal.replay import checkpoint_image
+from scheduler.model.accelerators import Catalog
 from scheduler.model.commands import Command
 from scheduler.model.events import Allocated, AttemptEnded, AttemptProgressed, CellReachability, Event, Record
 from scheduler.model.lifecycle import AttemptEnd
@@ -70,6 +71,8 @@ class Observer(Protocol):
     def before(self, state: State, event: Event, now_us: int) -> None: ...
 
     def after(self, state: State, event: Event, now_us: int) -> None: ...
+
+    def planned(self, policy: str, plan: Plan) -> None: ...
 
     def cycled(self, cycle_s: float, commit_s: float) -> None: ...
 
@@ -137,6 +140,11 @@ class EngineLoop:
 
     def id_of(self, job: int) -> str:
         return self.ids[job] if 0 <= job < len(self.ids) else f"#{job}"
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is known of accelerators and models: a frozen value, which no request changes."""
+        return self._state.config.catalog
 
     def link(self, cell: str) -> CellLink | None:
         return self._links.get(cell)
@@ -347,6 +355,7 @@ class EngineLoop:
 
     def _decide(self, now: int, records: list[Record]) -> list[Command]:
         decision = self._engine.decide(now)
+        self._observer.planned(self._state.config.policy.name, decision.plan)
         self._wake_us = decision.plan.wake_us
         if self._wake_us is not None and self._wake_us <= now:
             self._wake_us = now + 1_000

@@ -57,7 +57,7 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 @router.post("/plans", openapi_extra=_JSON)
 def plan(desk: TheDesk, identity: Submitter, body: Annotated[bytes, Body]) -> View:
     """What would happen to a job if it were submitted now. Nothing is entered."""
-    sent = submission_of(decoded(body), identity)
+    sent = submission_of(decoded(body), identity, desk.loop.catalog)
     image, planned = desk.loop.ask(lambda state: (encode(state), in_its_tenant(state, sent)))
     return desk.forecaster.plan(image, planned, sent.actor, desk.clock.now_us())
 

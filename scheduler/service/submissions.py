@@ -20,6 +20,7 @@ from scheduler.config import decode_job
 from scheduler.engine import intake
 from scheduler.engine.state import State
 from scheduler.errors import DualtrackError, ForbiddenError, UsageError
+from scheduler.model.accelerators import Catalog
 from scheduler.model.events import Actor
 from scheduler.model.jobs import Job
 from scheduler.service.configuration import DEFAULT_TENANT
@@ -82,11 +83,13 @@ class Submission(Struct, frozen=True):
     digest: str = ""
 
 
-def submission_of(values: Mapping[str, Any], identity: Identity, key: str = "") -> Submission:
-    """Raises ConfigError for what is no job, UsageError for a key that is none, NotFoundError for another's tenant."""
+def submission_of(values: Mapping[str, Any], identity: Identity, catalog: Catalog, key: str = "") -> Submission:
+    """`catalog` says what a named model and its accelerators are.
+
+    Raises ConfigError for what is no job, UsageError for a key that is none, NotFoundError for another's tenant."""
     if len(key) > MAX_KEY or not key.isascii():
         raise UsageError(f"an Idempotency-Key is at most {MAX_KEY} ASCII characters", "draw a shorter one")
-    job = decode_job(values)
+    job = decode_job(values, catalog=catalog)
     actor = actor_of(identity, job.tenant)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() if key else ""
     job = msgspec.structs.replace(job, tenant=actor.tenant)
@@ -142,7 +145,7 @@ async def submit(request: Request) -> Response:
     """Enter a job, as a job file has it. The same key with the same body again enters nothing and answers alike."""
     desk, identity = _caller(request)
     values = decoded(await body_of(request))
-    sent = submission_of(values, identity, request.headers.get("idempotency-key", ""))
+    sent = submission_of(values, identity, desk.loop.catalog, request.headers.get("idempotency-key", ""))
     return _answer({"items": await desk.loop.change_soon(_entering(desk, sent))}, 201)
 
 
@@ -152,7 +155,7 @@ async def submit_many(request: Request) -> Response:
     `jobs`, or with the `error` that refused it. A `key` makes one safe to send again."""
     desk, identity = _caller(request)
     body = await body_of(request, MANY_LIMIT)
-    found = await run_in_threadpool(_read_many, body, identity)
+    found = await run_in_threadpool(_read_many, body, identity, desk.loop.catalog)
     sent = [item for item in found if isinstance(item, Submission)]
     answers = iter(await desk.loop.change_all_soon([_entering(desk, item) for item in sent]))
     told = [next(answers) if isinstance(item, Submission) else item for item in found]
@@ -164,17 +167,17 @@ class _Item(Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
 
 
-def _read_many(body: bytes, identity: Identity) -> list[Submission | DualtrackError]:
+def _read_many(body: bytes, identity: Identity, catalog: Catalog) -> list[Submission | DualtrackError]:
     items = decoded(body).get("items")
     if not isinstance(items, list) or not 1 <= len(items) <= MAX_JOBS:
         raise UsageError(f"`items` is to be a list of 1 to {MAX_JOBS:,} jobs", _REMEDY)
-    return [_read(item, identity) for item in items]
+    return [_read(item, identity, catalog) for item in items]
 
 
-def _read(item: object, identity: Identity) -> Submission | DualtrackError:
+def _read(item: object, identity: Identity, catalog: Catalog) -> Submission | DualtrackError:
     try:
         found = msgspec.convert(item, _Item)
-        return submission_of(found.job, identity, found.key)
+        return submission_of(found.job, identity, catalog, found.key)
     except msgspec.ValidationError as error:
         return UsageError(f"an item holds a `job`, perhaps a `key`, and nothing else: {error}", _REMEDY)
     except DualtrackError as error:

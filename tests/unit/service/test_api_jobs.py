@@ -132,7 +132,7 @@ def test_priority_time_limit_and_deadline_may_change(service):
     [
         (a_job("too-many", count=800), 422, "infeasible"),
         (a_job("no-quota", count=8, tenant="vision"), 403, "denied"),
-        (a_job("unknown", "h900"), 422, "infeasible"),
+        (a_job("unknown", "h900"), 422, "invalid"),
         (a_job("nobody", tenant="nobody"), 404, "not_found"),
         (a_job("Bad Name"), 422, "invalid"),
         ({**a_job("x"), "tenant": ""}, 422, "invalid"),
