@@ -50,10 +50,11 @@ class Generator:
     def __init__(self, model: ByteTransformer) -> None:
         self._model = model
         self._turn = threading.Lock()
-        self.answered = 0
+        self.came = self.answered = 0
 
     def continue_text(self, prompt: str, tokens: int) -> str:
         """`tokens` more bytes, each the likeliest one that is a letter or sign."""
+        self.came += 1
         context = list(prompt.encode()[-LENGTH:]) or [10]
         first = len(context)
         with self._turn, torch.no_grad():
@@ -105,7 +106,7 @@ def serve(run: session.Run, port: int, generator: Generator) -> None:
         run.ready()
         while not run.notified:
             time.sleep(0.1)
-            run.progress(generator.answered)
+            run.progress(generator.answered, came=generator.came)
         server.shutdown()
         thread.join()
 

@@ -26,6 +26,7 @@ class Progress:
         self.rate = 0.0
         self.loss: float | None = None
         self.overruns = 0
+        self.came = 0.0
 
     def begin(self, done: float) -> None:
         """Start from `done` work units that earlier attempts did and saved."""
@@ -47,7 +48,16 @@ class Progress:
         if now or time_s - self._sent_at >= FASTEST_S:
             self._sent_at = time_s
             loss = self.loss if self.loss is not None and math.isfinite(self.loss) else None
-            self.send(RankLine(done=self.done, saved=self.saved, rate=self.rate, loss=loss, overruns=self.overruns))
+            self.send(
+                RankLine(
+                    done=self.done,
+                    saved=self.saved,
+                    rate=self.rate,
+                    loss=loss,
+                    overruns=self.overruns,
+                    came=self.came,
+                )
+            )
 
     def send(self, line: RankLine) -> None:
         if self._path:

@@ -21,6 +21,7 @@ class RankLine(Struct, frozen=True, omit_defaults=True):
     rate: float = 0.0
     loss: float | None = None
     overruns: int = 0
+    came: float = 0.0  # requests of a service, answered or not; `done` are those that are answered
     ready: bool = False  # a service answers
     finished: bool = False  # the declared work is done, whatever signal came meanwhile
     out_of_memory: bool = False

@@ -191,9 +191,13 @@ class Run:
         if self._objects and self.seat.checkpoint_every_s > 0 and time.monotonic() >= self._next_save:
             self.save()
 
-    def progress(self, done: float, loss: float | None = None) -> None:
-        """Report work done over all attempts, in the workload's unit. Only rank 0's counts."""
+    def progress(self, done: float, loss: float | None = None, *, came: float | None = None) -> None:
+        """Report work done over all attempts, in the workload's unit. Only rank 0's counts, of a service the first
+        replica's. `came`: requests that have come to that replica, where `done` counts those that it has answered: from
+        both follows how many it can answer."""
         self._progress.done = float(done)
+        if came is not None:
+            self._progress.came = float(came)
         if loss is not None:
             self.loss = loss
         if self.rank == 0:

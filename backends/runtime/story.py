@@ -83,6 +83,7 @@ class Story:
                 rate=line.rate,
                 loss=loss,
                 overruns=line.overruns,
+                came=line.came if 0 <= line.came < math.inf else 0.0,
             )
         )
 

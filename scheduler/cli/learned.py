@@ -15,6 +15,7 @@ COLUMNS = (
     Column("OF MODELLED", lambda r: f"{r['ratio']:.0%}", right=True),
     Column("BAND (90 %)", lambda r: f"{r['low']:.0%} to {r['high']:.0%}", right=True),
     Column("ATTEMPTS", lambda r: str(r["attempts"]), right=True),
+    Column("AT LEAST", lambda r: str(r["bounds"]), right=True),
 )
 
 

@@ -9,25 +9,45 @@ from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from scheduler.engine.records import Attempt, JobRecord
-from scheduler.model.accelerators import Catalog
+from scheduler.model.accelerators import Catalog, WorkClass
+from scheduler.model.events import AttemptProgressed
 from scheduler.model.jobs import Job, Service, Work
 from scheduler.model.lifecycle import AttemptEnd
 from scheduler.model.units import WHOLE_DEVICE
+from scheduler.profiles.answered import Answered
 from scheduler.profiles.memory import devices_needed
 from scheduler.profiles.modelled import served_bytes
 from scheduler.profiles.observed import Correction, corrections, scale_of
 from scheduler.profiles.speeds import Speeds
 
-__all__ = ["Learned"]
+__all__ = ["Learned", "Shown", "answered_so_far"]
 
 WARM_UP_REPORTS: Final = 3
 """Reports of an attempt before its rate counts: compilation, caches and the first checkpoint fall into them."""
 
 REMEMBERED: Final = 32
 """Latest attempts that count, per kind and accelerator: older software is forgotten."""
+
+
+class Shown(Struct, frozen=True):
+    """What jobs of one kind have shown on an accelerator."""
+
+    tenant: str
+    work_class: WorkClass
+    model: str
+    accelerator: str
+    correction: Correction
+
+
+class Seen(Struct, frozen=True, gc=False):
+    """Log of observed over modelled rate of an attempt; not `exact`: it can do at least that."""
+
+    ratio: float
+    exact: bool = True
+
 
 NO_COUNTS: Final[Mapping[str, int]] = {}
 NOTHING: Final[Mapping[str, Correction]] = {}
@@ -46,7 +66,7 @@ class Learned:
         self._listed = 0
         self._kinds: dict[bytes, int] = {}
         self._kind_of: dict[int, int] = {}
-        self._seen: dict[int, dict[str, dict[tuple[int, int], float]]] = {}
+        self._seen: dict[int, dict[str, dict[tuple[int, int], Seen]]] = {}
         self._jobs: dict[int, Job] = {}
         self._found: dict[int, Mapping[str, Correction]] = {}
         self._crowded: dict[int, dict[str, int]] = {}
@@ -78,12 +98,15 @@ class Learned:
         name = attempt.allocation.chosen[0].accelerator
         if name in self._emulated or not _counts(attempt):
             return False
+        told = _told_of_service(attempt) if job.spec.service is not None else _told_of_work(attempt)
+        if told is None:
+            return False
         kind = self._kind(job)
         seen = self._seen.setdefault(kind, {}).setdefault(name, {})
-        key, ratio = (job.number, attempt.n), math.log(attempt.rate / attempt.allocation.modelled)
-        if seen.get(key) == ratio or (len(seen) >= REMEMBERED and key < min(seen)):
+        key = job.number, attempt.n
+        if seen.get(key) == told or (len(seen) >= REMEMBERED and key < min(seen)):
             return False
-        seen[key] = ratio
+        seen[key] = told
         if len(seen) > REMEMBERED:
             del seen[min(seen)]
         before, after = self._found.get(kind, NOTHING), self._corrections(kind)
@@ -99,14 +122,23 @@ class Learned:
         members[:] = [number for number in members if number in live]
         return [jobs[number] for number in members]
 
-    def told(self) -> Iterator[tuple[str, Work, str, Correction]]:
-        """Everything that was learnt where it was seen: tenant, workload, accelerator, correction."""
+    def told(self) -> Iterator[Shown]:
+        """Everything that was learnt where it was seen, in an order that does not depend on when."""
         for _, kind in sorted(self._kinds.items()):
             for name, correction in sorted(self._found.get(kind, NOTHING).items()):
-                if correction.attempts:
-                    job = self._jobs[kind]
-                    counted = structs.replace(correction, attempts=len(self._seen[kind][name]))
-                    yield job.tenant, structs.replace(job.work, amount=None), name, counted
+                if correction.attempts or correction.bounds:
+                    job, seen = self._jobs[kind], self._seen[kind][name].values()
+                    exact = sum(one.exact for one in seen)
+                    counted = structs.replace(correction, attempts=exact, bounds=len(seen) - exact)
+                    model = job.service.model if job.service else _model_called(job.work)
+                    yield Shown(job.tenant, job.work.work_class, model, name, counted)
+
+    def ratios(self) -> Iterator[tuple[str, Mapping[tuple[int, int], float]]]:
+        """For each kind of work and accelerator, its name and the log of observed over modelled rate by (job, attempt);
+        what shows a lower bound alone is left out."""
+        for _, seen_by in sorted(self._seen.items()):
+            for name, seen in sorted(seen_by.items()):
+                yield name, {key: one.ratio for key, one in seen.items() if one.exact}
 
     def _kind(self, job: JobRecord) -> int:
         found = self._kind_of.get(job.number)
@@ -124,8 +156,17 @@ class Learned:
 
     def _corrections(self, kind: int) -> Mapping[str, Correction]:
         """How many attempts told it is left out but for whether any did: one more that changes nothing is no news."""
-        found = corrections(self._scales(kind), {name: list(seen.values()) for name, seen in self._seen[kind].items()})
-        return {name: structs.replace(c, attempts=min(c.attempts, 1)) for name, c in found.items()}
+        exact, bounds = (
+            {
+                name: [one.ratio for one in seen.values() if one.exact is wanted]
+                for name, seen in self._seen[kind].items()
+            }
+            for wanted in (True, False)
+        )
+        found = corrections(self._scales(kind), exact, bounds)
+        return {
+            name: structs.replace(c, attempts=min(c.attempts, 1), bounds=min(c.bounds, 1)) for name, c in found.items()
+        }
 
     def _scales(self, kind: int) -> Mapping[str, float]:
         """How far modelled rates may be off, by accelerator of the fleet."""
@@ -153,4 +194,32 @@ def _served(service: Service | None) -> tuple[object, ...]:
 def _counts(attempt: Attempt) -> bool:
     held = attempt.allocation
     whole = all(chosen.thousandths == WHOLE_DEVICE for chosen in held.chosen)
-    return attempt.seq >= WARM_UP_REPORTS and attempt.rate > 0 and held.modelled > 0 and whole
+    return attempt.seq >= WARM_UP_REPORTS and held.modelled > 0 and whole
+
+
+def _told_of_work(attempt: Attempt) -> Seen | None:
+    return Seen(math.log(attempt.rate / attempt.allocation.modelled)) if attempt.rate > 0 else None
+
+
+def _told_of_service(attempt: Attempt) -> Seen | None:
+    """Of the first replica, which alone reports."""
+    answered = attempt.answered
+    if answered is None or answered.most <= 0:
+        return None
+    held = attempt.allocation
+    each = held.modelled / (1 + max((grant.replica for grant in held.grants), default=0))
+    return Seen(math.log((answered.full or answered.most) / each), exact=answered.full > 0)
+
+
+def answered_so_far(attempt: Attempt, report: AttemptProgressed, time_us: int) -> Answered | None:
+    """What the service shows with this report; its first reports are warm-up."""
+    if attempt.answered is not None:
+        return attempt.answered.after(time_us, float(report.done), float(report.came))
+    if report.seq < WARM_UP_REPORTS:
+        return None
+    return Answered(time_us, float(report.done), float(report.came))
+
+
+def _model_called(work: Work) -> str:
+    model = work.model
+    return "" if model is None else model.name or f"{model.params:.3g} parameters"

@@ -11,6 +11,7 @@ from scheduler.model.events import Actor, ArrayMember, ResolvedDependency
 from scheduler.model.jobs import Job
 from scheduler.model.lifecycle import TERMINAL, AttemptEnd, JobState, StopCause
 from scheduler.model.reasons import Reason
+from scheduler.profiles.answered import Answered
 
 __all__ = ["Attempt", "JobRecord"]
 
@@ -42,6 +43,7 @@ class Attempt(Struct, kw_only=True, gc=False, omit_defaults=True):
     exit_code: int = 0
     detail: str = ""
     endpoints: tuple[str, ...] = ()
+    answered: Answered | None = None  # of a service that tells what comes
 
 
 class JobRecord(Struct, kw_only=True, gc=False, omit_defaults=True):

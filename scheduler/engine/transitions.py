@@ -11,6 +11,7 @@ from msgspec import structs
 
 from scheduler.engine.ending import after_end
 from scheduler.engine.launch import release_command, start_command, stop_command
+from scheduler.engine.learned import answered_so_far
 from scheduler.engine.progress import note_progress
 from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
@@ -271,6 +272,8 @@ def _progressed(state: State, event: AttemptProgressed, time_us: int) -> Command
     attempt.saved = max(attempt.saved, min(float(event.saved), attempt.done))
     attempt.rate = float(event.rate)
     attempt.overruns = event.overruns
+    if event.came and job.spec.service is not None:
+        attempt.answered = answered_so_far(attempt, event, time_us)
     note_progress(state.columns, job)
     state.learn(job, attempt)
     if event.loss is not None:

@@ -159,7 +159,10 @@ class AttemptStarted(Struct, frozen=True, tag="attempt_started", gc=False):
 
 
 class AttemptProgressed(Struct, frozen=True, tag="attempt_progressed", gc=False):
-    """`done` and `saved` in the workload's unit, over all attempts; `loss` is whatever figure the job minimises."""
+    """`done` and `saved` in the workload's unit, over all attempts; `loss` is whatever figure the job minimises.
+
+    `came`: of a service whose `done` counts requests, how many have come, answered or not; 0: it does not tell.
+    """
 
     job: int
     attempt: int
@@ -170,6 +173,7 @@ class AttemptProgressed(Struct, frozen=True, tag="attempt_progressed", gc=False)
     rate: float = 0.0
     loss: float | None = None
     overruns: int = 0  # steps that took longer than the emulated pace
+    came: float = 0.0
 
 
 class AttemptEnded(Struct, frozen=True, tag="attempt_ended", gc=False):

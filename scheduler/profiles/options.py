@@ -91,9 +91,13 @@ def expand(
     them. The rate of a job of several roles is that of its first role: the role that reports the progress.
     """
     excluded: list[tuple[Chosen, Reason]] = []
-    per_role = [list(_role_candidates(job, role, catalog, present, excluded, crowded or {})) for role in job.roles]
+    shown = [learned or {}, *[{}] * (len(job.roles) - 1)]
+    per_role = [
+        list(_role_candidates(job, role, catalog, present, excluded, crowded or {}, seen))
+        for role, seen in zip(job.roles, shown, strict=True)
+    ]
     combinations = itertools.islice(itertools.product(*per_role), MAX_COMBINATIONS)
-    options = [_joined(job, combination, catalog, learned or {}) for combination in combinations]
+    options = [_joined(job, combination, catalog) for combination in combinations]
     key = _preference(job.roles[0].resources.prefer)
     order = sorted(range(len(options)), key=lambda i: (key(options[i]), i))
     ranked = tuple(_with_rank(options[i], rank) for rank, i in enumerate(order))
@@ -122,10 +126,8 @@ def _weighed(job: Job, rate: Rate) -> float:
     return hopeful(rate) if explores else rate.value
 
 
-def _joined(job: Job, parts: tuple[_Candidate, ...], catalog: Catalog, learned: Mapping[str, Correction]) -> JobOption:
-    chosen = tuple(part.chosen for part in parts)
-    seen = learned.get(chosen[0].accelerator)
-    rate = parts[0].rate if seen is None else corrected(parts[0].rate, seen)
+def _joined(job: Job, parts: tuple[_Candidate, ...], catalog: Catalog) -> JobOption:
+    chosen, rate = tuple(part.chosen for part in parts), parts[0].rate
     units = {a.name: a.compute_units for a in catalog}
     return JobOption(
         chosen=chosen,
@@ -154,6 +156,7 @@ def _role_candidates(
     present: Collection[str],
     excluded: list[tuple[Chosen, Reason]],
     crowded: Mapping[str, int],
+    learned: Mapping[str, Correction],
 ) -> Iterator[_Candidate]:
     listed = role.resources.options or tuple(_proposals(job, catalog, present, excluded, crowded))
     floor_rate: dict[str, float] = {}
@@ -168,6 +171,8 @@ def _role_candidates(
             found = _candidate(job, role, accelerator, count, speeds, floor_rate, catalog)
             if isinstance(found, Rate) and option.thousandths < WHOLE_DEVICE:
                 found = _shared(found, option.thousandths / WHOLE_DEVICE)
+            if isinstance(found, Rate) and option.accelerator in learned:
+                found = corrected(found, learned[option.accelerator])
             if isinstance(found, Reason):
                 excluded.append((Chosen(option.accelerator, count), found))
             else:

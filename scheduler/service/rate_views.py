@@ -14,21 +14,21 @@ def rates_view(state: State, sees: Callable[[str], bool]) -> View:
     """Observed over modelled rate by kind of job and accelerator where it was seen, with its 90 % band; of the tenants
     that the caller sees."""
     rows = []
-    for tenant, work, accelerator, correction in state.learned.told():
-        if not sees(tenant):
+    for shown in state.learned.told():
+        if not sees(shown.tenant):
             continue
-        low, high = band_of(correction)
-        model = work.model
+        low, high = band_of(shown.correction)
         rows.append(
             {
-                "tenant": tenant,
-                "class": work.work_class.value,
-                "model": (model.name or f"{model.params:.3g} parameters") if model else "",
-                "accelerator": accelerator,
-                "ratio": math.exp(correction.mean),
+                "tenant": shown.tenant,
+                "class": shown.work_class.value,
+                "model": shown.model,
+                "accelerator": shown.accelerator,
+                "ratio": math.exp(shown.correction.mean),
                 "low": low,
                 "high": high,
-                "attempts": correction.attempts,
+                "attempts": shown.correction.attempts,
+                "bounds": shown.correction.bounds,
             }
         )
     return {"rates": rows}
@@ -37,8 +37,9 @@ def rates_view(state: State, sees: Callable[[str], bool]) -> View:
 def observed_ratios(state: State) -> Mapping[tuple[str, str], float]:
     """Geometric mean of observed over modelled rates by accelerator and class of work, kinds weighed by attempts."""
     sums: dict[tuple[str, str], tuple[float, int]] = {}
-    for _, work, accelerator, correction in state.learned.told():
-        key = accelerator, work.work_class.value
-        total, attempts = sums.get(key, (0.0, 0))
-        sums[key] = total + correction.mean * correction.attempts, attempts + correction.attempts
+    for shown in state.learned.told():
+        key, correction = (shown.accelerator, shown.work_class.value), shown.correction
+        if correction.attempts:
+            total, attempts = sums.get(key, (0.0, 0))
+            sums[key] = total + correction.mean * correction.attempts, attempts + correction.attempts
     return {key: math.exp(total / attempts) for key, (total, attempts) in sums.items()}

@@ -3,8 +3,9 @@
 import math
 
 import pytest
+from msgspec import structs
 
-from scheduler.config import load_catalog
+from scheduler.config import load_catalog, parse_jobs
 from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
 from scheduler.engine.records import JobRecord
@@ -37,6 +38,46 @@ SHAPES = options(h20_96=8, ascend_910c=8)
 @pytest.fixture
 def table() -> Table:
     return Table(configured(cluster([pool("h20-96", 4, 8)], [pool("ascend-910c", 4, 8)])))
+
+
+SERVED = """schema: dualtrack/v1
+kind: job
+type: inference
+name: chat
+entrypoint: [python, serve.py]
+service:
+  model: llama-3.1-8b
+  objectives: {ttft_ms_p99: 4000, tpot_ms_p99: 80}
+  load: {requests_per_s: LOAD, prompt_tokens: 1000, output_tokens: 300}
+  max_replicas: 8
+"""
+
+
+def serving(table: Table, name: str, requests_per_s: float = 1.0) -> JobRecord:
+    (spec,) = parse_jobs(SERVED.replace("LOAD", str(requests_per_s)), "job.yaml", table.state.config.catalog)
+    return table.submit(structs.replace(spec, name=name, tenant="red"))
+
+
+def answer(table: Table, work: JobRecord, per_s: float, came_per_s: float, minutes: int = 6) -> None:
+    """The first replica tells once a minute what it has answered and what has come."""
+    attempt, done, came = work.attempts[-1], 0.0, 0.0
+    for _ in range(minutes):
+        table.later(60)
+        done, came = done + 60 * per_s, came + 60 * came_per_s
+        table.tell(
+            AttemptProgressed(work.number, attempt.n, attempt.epoch, attempt.seq + 1, done, rate=per_s, came=came)
+        )
+
+
+@pytest.fixture
+def served() -> Table:
+    return Table(configured(cluster([pool("h200", 2, 8)]), catalog=load_catalog()))
+
+
+def each(work: JobRecord) -> float:
+    """What the model expects of one replica, in requests a second."""
+    held = work.attempts[-1].allocation
+    return held.modelled / len({grant.replica for grant in held.grants})
 
 
 def report(table: Table, work: JobRecord, ratio: float, times: int = 4) -> None:
@@ -183,3 +224,68 @@ def test_what_was_learned_is_shown_to_who_may_see_the_tenant(table: Table) -> No
     assert row["ratio"] == pytest.approx(0.6, rel=0.08)
     assert rates_view(table.state, lambda tenant: tenant == "blue")["rates"] == []
     assert observed_ratios(table.state) == {("ascend-910c", "dense_training"): pytest.approx(row["ratio"])}
+
+
+def test_a_service_that_answers_all_that_comes_is_not_taken_for_a_slow_one(served: Table) -> None:
+    """A tenth of what the model expects, and nothing waits: that tells of the load, not of the replica."""
+    first = serving(served, "first")
+    served.run_all(first)
+    answer(served, first, 0.1 * each(first), 0.1 * each(first))
+    rate = rate_on(served, serving(served, "second"), "h200")
+    assert rate.learned == pytest.approx(1.0, abs=0.03)
+    assert rate.provenance is not Provenance.MEASURED
+
+
+def test_a_service_that_answers_more_than_modelled_raises_the_rate_of_its_kind(served: Table) -> None:
+    first = serving(served, "first")
+    served.run_all(first)
+    before = rate_on(served, serving(served, "early"), "h200")
+    answer(served, first, 1.5 * each(first), 1.5 * each(first))
+    after = rate_on(served, serving(served, "later"), "h200")
+    assert after.low > before.low
+    assert after.learned >= 1.4
+    (shown,) = rates_view(served.state, lambda tenant: True)["rates"]
+    assert (shown["model"], shown["attempts"], shown["bounds"]) == ("llama-3.1-8b", 0, 1)
+    assert observed_ratios(served.state) == {}
+
+
+def test_a_service_to_which_more_comes_than_it_answers_tells_what_it_can(served: Table) -> None:
+    first = serving(served, "first")
+    served.run_all(first)
+    answer(served, first, 0.5 * each(first), 0.9 * each(first))
+    after = rate_on(served, serving(served, "later"), "h200")
+    assert after.learned == pytest.approx(0.5, rel=0.1)
+    assert after.provenance is Provenance.MEASURED
+    assert (after.high / after.low) < 1.3
+    assert list(observed_ratios(served.state)) == [("h200", "decode")]
+
+
+def test_a_service_that_turned_out_slow_gets_the_replicas_that_its_load_needs(served: Table) -> None:
+    """Counted by the lower end of what was seen."""
+    first = serving(served, "first")
+    served.run_all(first)
+    load = 2.5 * rate_on(served, first, "h200").low
+    needed = [row.option for row in served.state.rows_of[serving(served, "naive", load).number].rows]
+    answer(served, first, 0.25 * each(first), each(first))
+    wiser = [row.option for row in served.state.rows_of[serving(served, "wiser", load).number].rows]
+    assert max(option.chosen[0].count for option in needed) < max(option.chosen[0].count for option in wiser)
+    assert max(option.weighed for option in wiser) >= load
+
+
+def test_a_service_that_tells_nothing_of_what_comes_teaches_nothing(served: Table) -> None:
+    first = serving(served, "first")
+    served.run_all(first)
+    answer(served, first, 2.0 * each(first), 0.0)
+    assert list(served.state.learned.told()) == []
+
+
+def test_what_services_showed_survives_a_restart(served: Table) -> None:
+    first, second = serving(served, "first"), serving(served, "second")
+    served.run_all(first)
+    served.run_all(second)
+    answer(served, first, 0.5 * each(first), each(first))
+    answer(served, second, 0.4 * each(second), 0.4 * each(second))
+    image = encode(served.state)
+    restored = decode(image)
+    assert list(restored.learned.told()) == list(served.state.learned.told()) != []
+    assert encode(restored) == image

@@ -3,12 +3,13 @@
 import math
 import random
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scheduler.model.accelerators import Provenance
-from scheduler.profiles.observed import NOISE, Correction, corrected, corrections, scale_of
+from scheduler.profiles.observed import NOISE, STEP, Correction, corrected, corrections, scale_of
 from scheduler.profiles.table import Rate
 
 MODELLED = Rate(10.0, 6.0, 15.0, Provenance.MODELLED)
@@ -82,3 +83,41 @@ def test_nine_of_ten_next_attempts_lie_in_the_band():
         inside += rate.low <= following <= rate.high
         trials += 1
     assert 0.88 <= inside / trials <= 0.96
+
+
+def test_a_bound_far_below_what_is_believed_tells_nothing():
+    assert corrections(WIDE, {}, {"h200": [-3.0]}) == {
+        name: Correction(0.0, scale, 0, int(name == "h200")) for name, scale in WIDE.items()
+    }
+
+
+@given(st.floats(-2, 2), st.floats(-1, 1))
+def test_a_bound_raises_what_is_believed_and_makes_it_surer(bound, seen):
+    without = corrections(WIDE, {"h200": [seen]})
+    found = corrections(WIDE, {"h200": [seen]}, {"h200": [bound]})
+    for name in WIDE:
+        assert found[name].mean >= without[name].mean - STEP
+        assert found[name].scale <= without[name].scale + STEP
+    assert (found["h200"].attempts, found["h200"].bounds) == (1, 1)
+
+
+@given(st.floats(-0.5, 1.5))
+def test_a_bound_leaves_the_moments_of_the_normal_above_it(bound):
+    """Against sampling: a rate with the prior's spread, of which only those count that can do as much."""
+    scale = WIDE["h200"]
+    draws = np.random.default_rng(0).normal(size=(2, 400_000))
+    true = scale * draws[0]
+    kept = true[true + NOISE * draws[1] >= bound]
+    assume(len(kept) > 2000)
+    found = corrections({"h200": scale}, {}, {"h200": [bound]})["h200"]
+    assert found.mean == pytest.approx(float(kept.mean()), abs=0.02 + STEP / 2)
+    assert found.scale == pytest.approx(float(kept.std()), abs=0.02 + STEP)
+
+
+def test_a_bound_on_one_chip_raises_the_others_by_less():
+    found = corrections(WIDE, {}, {"h200": [0.5]})
+    assert found["h200"].mean > found["h20-96"].mean > 0
+
+
+def test_a_bound_that_the_model_cannot_explain_moves_the_belief_there():
+    assert corrections(WIDE, {}, {"h200": [4.0]})["h200"].mean == pytest.approx(4.0, abs=0.3)
