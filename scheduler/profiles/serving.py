@@ -4,8 +4,9 @@ A decode step reads the weights and the cached keys and values, launches the ker
 results over the tensor-parallel devices; prompts that come in meanwhile take their share. What the terms cost is
 fitted (`serving_fit`); the terms themselves are times in seconds that a perfect device would need, or counts.
 Formulas: Pope et al., 2023 (decode is bound by what it reads); DeepSeek-AI, 2024 (compressed cache); expected
-distinct experts touched by independent draws. The square roots stand for launch and reading that hide each other in
-part: they transfer to models never seen better than either alone.
+distinct experts touched by independent draws. Experts in a format that the device cannot multiply are widened on the
+way, which takes as long as they are large. The square root stands for launch and reading that hide each other in part:
+it transfers to models never seen better than either alone.
 
 All functions take arrays or scalars alike; `Served` holds one column for each figure of a replica.
 """
@@ -51,12 +52,12 @@ RESERVED_BYTES = 2e9
 """Activations, communication buffers and captured graphs of a serving engine; modelled."""
 
 LAUNCH_S = 1e-5
-"""Of a layer, for scale only: what the square roots weigh reading against."""
+"""Of a layer, for scale only: what the square root weighs reading against."""
 
 DECODE_TERMS = (
-    "expert_layers", "weights", "cache", "all_reduces", "all_reduce_steps", "messages", "prompt_products",
+    "expert_layers", "weights", "cache", "all_reduce_steps", "messages", "prompt_products", "prompt_expert_products",
     "prompt_attention", "prompt_messages", "prompt_layers", "data_parallel_layers", "hidden_weights", "attention",
-    "expert_parallel_layers", "layers_by_root_of_batch", "hidden_experts",
+    "expert_parallel_layers", "layers_by_root_of_batch", "experts", "widened_experts",
 )  # fmt: skip
 
 PREFILL_TERMS = (
@@ -80,11 +81,12 @@ class Split(Struct, frozen=True, kw_only=True, gc=False):
 class Served(Struct, frozen=True, kw_only=True):
     """A replica in figures: times on one of its devices at the full rate of the data sheet. Columns (n,) or scalars.
 
-    `weights_s`, `experts_s`: to read all weights but the experts', and all experts'. `drawn`: share of the experts that
-    a token passes. `position_s`, `windowed_s`: to read one cached position of one request in the layers that attend to
-    all, and to the last `window` only. `room`: positions that fit beside the weights, in bytes of one layer's position
-    over bytes; negative where not even the weights fit. `product_s`, `expert_product_s`: arithmetic of a token.
-    `score_s`, `windowed_score_s`: arithmetic of a prompt's token for each position it attends to, `read_score_s` and
+    `weights_s`, `experts_s`: to read all weights but the experts', and all experts'. `widened`: 1 where experts must
+    be widened to half precision before they multiply, else 0. `drawn`: share of the experts that a token passes.
+    `position_s`, `windowed_s`: to read one cached position of one request in the layers that attend to all, and to
+    the last `window` only. `room`: positions that fit beside the weights, in bytes of one layer's position over
+    bytes; negative where not even the weights fit. `product_s`, `expert_product_s`: arithmetic of a token. `score_s`,
+    `windowed_score_s`: arithmetic of a prompt's token for each position it attends to, `read_score_s` and
     `windowed_read_score_s` of an output token. `message_s`: to send one token's partial results twice a layer.
     """
 
@@ -96,6 +98,7 @@ class Served(Struct, frozen=True, kw_only=True):
     expert: Column
     weights_s: Column
     experts_s: Column
+    widened: Column
     drawn: Column
     position_s: Column
     windowed_s: Column
@@ -152,6 +155,7 @@ def served(transformer: Transformer, accelerator: Accelerator, storage: Storage,
         expert=float(split.expert),
         weights_s=read / bandwidth,
         experts_s=experts / bandwidth,
+        widened=float(storage.widens_experts(accelerator)),
         drawn=t.experts_per_token / t.experts if t.experts else 0.0,
         position_s=full_layers * cached / bandwidth,
         windowed_s=t.windowed_layers * cached / bandwidth,
@@ -196,16 +200,16 @@ def decode_terms(s: Served, demand: Demand) -> FloatArray:
     batch = running(s, demand)
     context = np.asarray(demand.prompt + np.asarray(demand.output) / 2.0)
     starting = demand.mixed * np.maximum(batch - 1.0, 0.0) / demand.output
-    products, attention = _prompt_s(s, demand)
-    split = np.asarray(s.tensor) > 1
+    products, experts, attention = _prompt_s(s, demand)
+    touched = touched_s(s, batch * s.data)
     return _columns(
         s.expert_layers,
         s.weights_s,
         batch * _cache_s(s, context),
-        2.0 * s.layers * split,
         2.0 * s.layers * np.log2(s.tensor),
         batch * s.message_s,
-        starting * products,
+        starting * (products + experts),
+        starting * experts,
         starting * attention,
         starting * demand.prompt * s.message_s,
         starting * s.layers,
@@ -214,7 +218,8 @@ def decode_terms(s: Served, demand: Demand) -> FloatArray:
         batch * (s.read_score_s * context + s.windowed_read_score_s * _within(s, context)),
         s.expert_layers * (np.asarray(s.expert) > 1),
         s.layers * np.sqrt(batch),
-        np.sqrt(touched_s(s, batch * s.data) * s.layers * LAUNCH_S),
+        touched,
+        touched * s.widened,
     )
 
 
@@ -228,14 +233,13 @@ def decode_floor_s(s: Served, demand: Demand) -> Column:
 
 def prefill_terms(s: Served, demand: Demand) -> FloatArray:
     """Terms (n, k) of a prompt's time without queueing, in the order of `PREFILL_TERMS`."""
-    _, attention = _prompt_s(s, demand)
+    products, experts, attention = _prompt_s(s, demand)
     prompt = np.asarray(demand.prompt, dtype=np.float64)
-    experts = prompt * s.expert_product_s * s.data
     return _columns(
         s.layers,
         s.expert_layers,
         s.latent_layers,
-        prompt * s.product_s + experts,
+        products + experts,
         experts,
         attention,
         prompt,
@@ -247,11 +251,12 @@ def prefill_floor_s(s: Served, demand: Demand) -> Column:
     return np.maximum(demand.prompt * (np.asarray(s.product_s) + s.expert_product_s), s.weights_s)
 
 
-def _prompt_s(s: Served, demand: Demand) -> tuple[Column, Column]:
-    """Arithmetic of a prompt on one device: products with weights, scores and weighted values."""
+def _prompt_s(s: Served, demand: Demand) -> tuple[Column, Column, Column]:
+    """Arithmetic of a prompt on one device: products with weights of all tokens, with those of experts, and scores and
+    weighted values."""
     prompt = np.asarray(demand.prompt, dtype=np.float64)
-    products = prompt * (s.product_s + np.asarray(s.expert_product_s) * s.data)
-    return products, prompt * (s.score_s * prompt / 2.0 + s.windowed_score_s * _within(s, prompt / 2.0))
+    scores = prompt * (s.score_s * prompt / 2.0 + s.windowed_score_s * _within(s, prompt / 2.0))
+    return prompt * s.product_s, prompt * s.expert_product_s * s.data, scores
 
 
 def _cache_s(s: Served, context: Column) -> Column:

@@ -39,10 +39,10 @@ ANY = "any"
 """Engine of which nothing was measured: the coefficients of all together."""
 
 BELIEVED_DECODE = {
-    "expert_layers": 1e-5, "weights": 0.8, "cache": 1.2, "all_reduces": 3e-6, "all_reduce_steps": 3e-6,
-    "messages": 2.0, "prompt_products": 1.2, "prompt_attention": 3.0, "prompt_messages": 2.0, "prompt_layers": 1e-4,
-    "data_parallel_layers": 1e-5, "hidden_weights": 2.0, "attention": 2.0, "expert_parallel_layers": 1e-5,
-    "layers_by_root_of_batch": 8e-6, "hidden_experts": 2.0,
+    "expert_layers": 1e-5, "weights": 0.8, "cache": 1.2, "all_reduce_steps": 3e-6, "messages": 2.0,
+    "prompt_products": 1.2, "prompt_expert_products": 1.0, "prompt_attention": 3.0, "prompt_messages": 2.0,
+    "prompt_layers": 1e-4, "data_parallel_layers": 1e-5, "hidden_weights": 2.0, "attention": 2.0,
+    "expert_parallel_layers": 1e-5, "layers_by_root_of_batch": 8e-6, "experts": 1.0, "widened_experts": 1.0,
 }  # fmt: skip
 BELIEVED_PREFILL = {
     "layers": 5e-4, "expert_layers": 3e-4, "latent_layers": 1e-3, "products": 2.0, "expert_products": 2.0,
@@ -55,12 +55,12 @@ measurements cannot tell two terms apart (all models of a file are mixtures, or 
 BELIEVED_PULL_DECODE, BELIEVED_PULL_PREFILL = 0.5, 2.0
 """How many measurements that is worth; chosen among 0, 0.1, 0.5 and 2 by leaving out models."""
 
-PULL = 10.0
-"""How many measurements the coefficients of all engines are worth for each engine's own; chosen among 1, 3, 10, 30, 100
-by leaving out each model, device and engine in turn."""
+PULL = 5.0
+"""How many measurements the coefficients of all engines are worth for each engine's own; chosen among 3, 5, 10, 20 and
+40 by leaving out each cell, model and device in turn."""
 
 LEAST_SHARE = 0.03
-"""A term that all engines together do without may still explain about so much of one engine's time."""
+"""A term that all engines together do without may still explain about so much of one engine's time, where it is."""
 
 QUIET_BATCH = 4
 """Requests at once up to which a prompt hardly waits for others; from these the time without queueing is learnt."""
@@ -196,8 +196,9 @@ def _by_engine(
 
 def _pulled(pooled: FloatArray, terms: FloatArray, times: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Prior and its weights: a coefficient may stray from that of all by its own size, or by what explains
-    `LEAST_SHARE` of the times, whichever is more."""
-    shares = (terms / times[:, None]).mean(axis=0)
+    `LEAST_SHARE` of the times that have the term, whichever is more: few runs that went wrong, and alone have a term,
+    do not make it what they please."""
+    shares = (terms / times[:, None]).sum(axis=0) / np.maximum((terms > 0).sum(axis=0), 1)
     stray = np.maximum(pooled, np.divide(LEAST_SHARE, shares, out=np.zeros_like(shares), where=shares > 0))
     prior = np.maximum(pooled, np.where(stray > 0, 1e-6 * stray, NOTHING))
     return prior, PULL * np.divide(prior, stray, out=np.ones_like(stray), where=stray > 0) ** 2

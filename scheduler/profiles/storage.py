@@ -43,6 +43,11 @@ class Storage(Struct, frozen=True, kw_only=True):
             raise UsageError(f"{accelerator.name} has no bf16_tflops", "add the figure to the catalog")
         return float(figure.value) * 1e12
 
+    def widens_experts(self, accelerator: Accelerator) -> bool:
+        """Whether experts are kept smaller than what the device multiplies them in."""
+        lacks = self.expert_products != "bf16" and getattr(accelerator, f"{self.expert_products}_tflops", None) is None
+        return self.experts < BYTES["bf16"] and (lacks or self.expert_products == "bf16")
+
 
 def storage_of(transformer: Transformer, weights: str, experts: str = "", cache: str = "") -> Storage:
     """Of a model served with so many bits; `experts` where theirs differ. The cache follows the weights: a byte a value

@@ -75,6 +75,27 @@ def test_the_experts_that_a_batch_touches_grow_with_it_but_never_beyond_all(batc
     assert now <= batch * one.experts_s * one.drawn * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "chip", "weights", "widened"),
+    [
+        ("gpt-oss-120b", "h200", "", True),  # four bits, which only the next generation multiplies
+        ("gpt-oss-120b", "b200", "", False),
+        ("qwen3-30b-a3b", "h200", "fp8", False),
+        ("qwen3-30b-a3b", "a100", "fp8", True),
+        ("qwen3-30b-a3b", "b200", "int4", True),  # weights only: products are in half precision everywhere
+        ("qwen3-30b-a3b", "a100", "bf16", False),
+    ],
+)
+def test_experts_that_a_chip_cannot_multiply_as_they_are_take_time_to_be_widened(name, chip, weights, widened):
+    one = replica(name, chip, weights, tensor=2)
+    assert (term("widened_experts", one, demand()) > 0) == widened
+    assert term("widened_experts", one, demand()) in (0, term("experts", one, demand()))
+
+
+def test_a_dense_model_touches_no_experts():
+    assert term("experts", replica(), demand()) == term("prompt_expert_products", replica(), demand()) == 0
+
+
 def test_prompts_filled_elsewhere_take_nothing_from_a_decode_step():
     apart = decode_terms(replica(tensor=2), demand(mixed=0.0))[0]
     assert [name for name, value in zip(DECODE_TERMS, apart, strict=True) if name.startswith("prompt") and value] == []
@@ -83,8 +104,8 @@ def test_prompts_filled_elsewhere_take_nothing_from_a_decode_step():
 
 def test_one_device_sends_no_messages():
     alone = decode_terms(replica(), demand())[0]
-    silent = ("all_reduces", "all_reduce_steps", "messages", "prompt_messages")
-    assert [alone[DECODE_TERMS.index(name)] for name in silent] == [0, 0, 0, 0]
+    silent = ("all_reduce_steps", "messages", "prompt_messages")
+    assert [alone[DECODE_TERMS.index(name)] for name in silent] == [0, 0, 0]
     assert term("messages", replica(tensor=2), demand()) > 0
 
 
