@@ -119,6 +119,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
             ("ends", when(found["finish"]) + band(found, "finish") if found["finish"] else ""),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
             ("prices", "; ".join(_price(price) for price in found["prices"])),
+            ("optimum", "" if found["gap"] is None else f"within {100 * found['gap']:.2g} %"),
         )
     )
     say_options(found["options"], output)

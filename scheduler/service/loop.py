@@ -27,6 +27,7 @@ from scheduler.model.accelerators import Catalog
 from scheduler.model.commands import Command
 from scheduler.model.events import Allocated, AttemptEnded, AttemptProgressed, CellReachability, Event, Record
 from scheduler.model.lifecycle import AttemptEnd
+from scheduler.model.plan import Plan
 from scheduler.ports import AttemptStatus, Clock, JournalStore
 from scheduler.service.answers import Answers, Reply
 from scheduler.service.links import CellLink, Listed, Received, StartFailed

@@ -20,6 +20,7 @@ from scheduler.model.events import (
     StopOrdered,
 )
 from scheduler.model.lifecycle import TERMINAL, AttemptEnd, JobState, StopCause
+from scheduler.model.plan import Plan
 from scheduler.model.units import US_PER_S
 from scheduler.service.rule_metrics import RULE_METRIC_NAMES, RuleGauges, rule_families
 
@@ -27,6 +28,7 @@ __all__ = ["count_jobs", "Gauges", "METRIC_NAMES", "Metrics"]
 
 METRIC_NAMES: Final = (
     "dualtrack_build_info",
+    "dualtrack_cycle_gap_ratio",
     "dualtrack_cycle_seconds",
     "dualtrack_devices",
     "dualtrack_domestic_device_share_ratio",
@@ -133,9 +135,11 @@ class Metrics:
         )
         self._overruns = Counter("dualtrack_emulated_overruns", "Emulated steps slower than their pace", registry=r)
         self._cycle = Histogram("dualtrack_cycle_seconds", "Time of one decision", registry=r, buckets=_SHORT)
+        self._gap = Gauge("dualtrack_cycle_gap_ratio", "Proven distance from the optimum", ("policy",), registry=r)
         self._commit = Histogram(
             "dualtrack_journal_commit_seconds", "Time of one durable commit", registry=r, buckets=_SHORT
         )
+        self._policy = ""
         Gauge("dualtrack_build_info", "The version that runs", ("version",), registry=r).labels(__version__).set(1)
         r.register(_Asked(gauges))
 
@@ -171,6 +175,14 @@ class Metrics:
             attempt = _current(state, event)
             if attempt is not None and attempt.ended_us == now_us and attempt.started_us is not None:
                 self._run.labels(job.spec.tenant).observe((now_us - attempt.started_us) / US_PER_S)
+
+    def planned(self, policy: str, plan: Plan) -> None:
+        """How far from the optimum a decision may be, under the policy in force; nothing where it proves none."""
+        if self._policy != policy or plan.gap is None:
+            self._gap.clear()
+        self._policy = policy
+        if plan.gap is not None:
+            self._gap.labels(policy).set(plan.gap)
 
     def cycled(self, cycle_s: float, commit_s: float) -> None:
         self._cycle.observe(cycle_s)

@@ -146,6 +146,7 @@ def _decided(state: State, job: Job, actor: Actor, now_us: int) -> View:
         **_forecast_view(found, now_us),
         "victims": [_victim(state, event) for event in decision.events if isinstance(event, StopOrdered)],
         "quota": list(_quota(state, planned, decision, allocation)),
+        "gap": decision.plan.gap,
     }
 
 
@@ -176,6 +177,7 @@ def _refused(state: State, job: Job, actor: Actor, error: DualtrackError, now_us
         **_forecast_view(None, now_us),
         "victims": [],
         "quota": [],
+        "gap": None,
     }
 
 

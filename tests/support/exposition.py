@@ -25,6 +25,7 @@ class Page:
             "executor_up": ("cell",),
             "lot_devices": ("lot", "kind"),
             "lot_licence_remaining_seconds": ("lot",),
+            "cycle_gap_ratio": ("policy",),
             "rate_observed_ratio": ("accelerator", "work_class"),
             "rule_alarms": ("rule", "alarm"),
             "rule_held_jobs": ("rule",),
@@ -86,6 +87,7 @@ class Page:
         for kind, count in (("in_service", 16), ("cleared", 8), ("coming", 64)):
             self.gauges["lot_devices"].labels("lot-1", kind).set(count)
         self.gauges["lot_licence_remaining_seconds"].labels("lot-1").set(86_400)
+        self.gauges["cycle_gap_ratio"].labels("balanced").set(0.002)
         self.gauges["rate_observed_ratio"].labels("h200", "dense_training").set(0.9)
         self.gauges["rule_held_jobs"].labels("used-30").set(1)
         self.gauges["rule_alarms"].labels("lot-1", "more_in_service_than_cleared").set(1)

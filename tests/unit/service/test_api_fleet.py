@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from scheduler.model.plan import Plan
+from scheduler.service.configuration import Sources, configured
 from scheduler.service.identity import Role
-from scheduler.service.metrics import METRIC_NAMES
+from scheduler.service.metrics import METRIC_NAMES, Gauges, Metrics
 from tests.support.embedded import embedded
 from tests.support.waiting import until
 
@@ -125,6 +127,24 @@ def test_metrics_have_the_agreed_names_and_no_job_in_any_label(service):
     assert "measured" not in text
     assert 'dualtrack_devices{accelerator="h200",cell="imported",state="idle"}' in text
     assert 'dualtrack_jobs_finished_total{outcome="succeeded",tenant="search"}' in text
+    assert "dualtrack_cycle_gap_ratio{" not in text  # the demo's policy walks the jobs in an order and proves nothing
+
+
+def test_a_policy_that_prices_tells_how_far_from_the_optimum_a_decision_may_be(tmp_path):
+    with embedded(tmp_path, config=configured(Sources(cluster="demo", policy="balanced", executor="fake"))) as service:
+        job = service.submit(name="weighed")
+        settled(service, job, "running")
+        assert 'dualtrack_cycle_gap_ratio{policy="balanced"} 0.0\n' in service.call("GET", "/metrics").text
+
+
+def test_the_gap_is_that_of_the_last_decision_under_the_policy_in_force():
+    metrics = Metrics(Gauges)
+    for policy, gap in (("balanced", 0.25), ("balanced", 0.125), ("las", 0.5)):
+        metrics.planned(policy, Plan(version=1, now_us=0, gap=gap))
+    found = [line for line in metrics.text().decode().splitlines() if line.startswith("dualtrack_cycle_gap_ratio")]
+    assert found == ['dualtrack_cycle_gap_ratio{policy="las"} 0.5']
+    metrics.planned("fifo", Plan(version=1, now_us=0))
+    assert b"dualtrack_cycle_gap_ratio{" not in metrics.text()
 
 
 def test_metrics_need_a_token_from_another_machine(service):

@@ -124,6 +124,13 @@ def test_expected_starts_cover_every_live_job(busy):
     assert set(expected_of(encode(busy), NOW)) == set(busy.active)
 
 
+def test_a_plan_tells_how_far_from_the_optimum_it_may_be(config):
+    prices = configured(Sources(cluster="demo", policy="balanced"))
+    assert 0 <= plan_on_empty(prices, job(("h200", 8)), ACTOR, NOW)["gap"] <= prices.policy.gap
+    assert plan_on_empty(prices, job(("h200", 16)), ACTOR, NOW)["gap"] is None  # nothing is decided
+    assert plan_on_empty(config, job(("h200", 8)), ACTOR, NOW)["gap"] is None  # the demo's policy proves none
+
+
 def test_a_plan_has_the_same_fields_whatever_the_verdict(config, busy):
     starts = plan_on_empty(config, job(("h200", 8)), ACTOR, NOW)
     waits = plan_on_image(encode(busy), job(("h200", 8)), ACTOR, NOW)
