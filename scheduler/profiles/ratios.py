@@ -4,9 +4,11 @@ One ratio for all jobs is bad: on public tables it spans a factor of twenty. Her
 chip, less the mean of those on the known ones, is a Gaussian process (Rasmussen and Williams, 2006, chapter 2) over
 what tells jobs apart: how the known chips compare, how the rate grows with the gang there, on one node and spread over
 several; and the job's family, batch and type, as far as the new chip has seen them. The beliefs below are in log units;
-how far they are to be trusted is scaled by the evidence, and few families give wide, Student's, intervals.
+how far they are to be trusted is scaled by the evidence, and few families give wide, Student's, intervals. How wide is
+judged by leaving out one family, or one type, of those in the fit.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,14 +30,16 @@ SLOPE_SD = 0.4
 BEND_SD, BEND_LENGTH = 0.3, 1.0
 """Of what the ratio does beside a straight line in the known ratios, and over how many log units."""
 
-FAMILY_SD, FAMILY_SLOPE_SD = 0.32, 0.2
-"""Between families, and between the slopes of families."""
+STEM_SD, FAMILY_SD, FAMILY_SLOPE_SD = 0.23, 0.23, 0.2
+"""Between stems of names (`ResNet` of `ResNet-18` and `ResNet-50`), between families of one, and between their slopes:
+what relatives share is believed to be half of what families differ by."""
 
 BATCH_SD, BATCH_LENGTH = 0.17, 1.5
 """Along the batch within a family, over so many doublings."""
 
-GANG_SD, FAMILY_GANG_SD = 0.17, 0.17
-"""Between gang sizes of all jobs, and of one family."""
+GANG_SD, GANG_SLOPE_SD, FAMILY_GANG_SD = 0.17, 0.3, 0.17
+"""Between gang sizes of all jobs, between their slopes (a chip with fast links in nodes of eight is faster there for
+what talks much elsewhere), and between gang sizes of one family."""
 
 GANG_BATCH_SD = 0.17
 """Along the batch within a gang size of a family."""
@@ -44,10 +48,17 @@ TYPE_SD, NOISE_SD = 0.1, 0.055
 """Between job types at the same family and batch, and of one measurement."""
 
 TRUST_SD = 1.0
-"""Log units by which each of the three scales (between families, within them, noise) may differ from the beliefs."""
+"""Log units by which each scale (between families, gangs, within families, noise) may differ from the beliefs."""
+
+STEM = re.compile(r"[^\d]*?(?=[-_ ]?\d|$)")
 
 STEPS = (1.0, 0.5, 0.25, 0.1)
 """Of the search for the scales, in log units."""
+
+
+BELIEVED = 1.0
+"""Groups whose squared errors the beliefs about the width of bands are worth: one observation, as in the unit
+information prior (Kass and Wasserman, 1995)."""
 
 
 class KnownJobs(Struct, frozen=True, kw_only=True):
@@ -80,11 +91,14 @@ class KnownJobs(Struct, frozen=True, kw_only=True):
 
 
 class Ratios(Struct, frozen=True):
-    """The fit: the jobs seen on the new chip, their log rates over the known ones' mean (n,), and the three scales."""
+    """The fit: the jobs seen on the new chip, their log rates over the known ones' mean (n,), the scales; and
+    by what squared errors exceed what was expected, `excess` (2, 2): of a family, or else a type, that is left out of
+    the fit, before and after one other gang of the type is observed."""
 
     jobs: KnownJobs
     ratios: FloatArray
     scales: FloatArray
+    excess: FloatArray
 
 
 def fit_ratios(jobs: KnownJobs, rates: FloatArray) -> Ratios:
@@ -102,7 +116,9 @@ def fit_ratios(jobs: KnownJobs, rates: FloatArray) -> Ratios:
                 cost = _unlikely(at + move, level, blocks, ratios)
                 if cost < best - 1e-6:
                     at, best, improved = at + move, cost, True
-    return Ratios(jobs, ratios, np.exp(at))
+    covariance = level + np.tensordot(np.exp(at), blocks, axes=1)
+    excess = [_excess(covariance, ratios, names, jobs.types) for names in (jobs.families, jobs.types)]
+    return Ratios(jobs, ratios, np.exp(at), np.array(excess))
 
 
 def predict_ratios(
@@ -129,10 +145,42 @@ def predict_ratios(
     total = parts.sum(axis=1)
     families, types = len(set(known.families)), len(set(known.types))
     # families differ in how much they scatter within, too: a family is one observation of that
-    dofs = np.maximum([families - 1, families - 1, families - 1, types - families], 1.0)
+    dofs = np.maximum([*(families - 1,) * len(scales), types - families], 1.0)
     dof = np.maximum(total**2 / (parts**2 / dofs).sum(axis=1), 1.0)
     found = np.exp(np.log(jobs.rates).mean(axis=1) + weights.T @ ratios)
-    return found, Prediction(np.zeros(len(found)), np.sqrt(total), dof)
+    of_family = np.isin(jobs.families, fit.jobs.families).astype(int)
+    observed = _observed(jobs, seen).astype(int)
+    return found, Prediction(np.zeros(len(found)), np.sqrt(total * fit.excess[of_family, observed]), dof)
+
+
+def _observed(jobs: KnownJobs, seen: KnownJobs | None) -> NDArray[np.bool_]:
+    return np.isin(jobs.types, [] if seen is None else seen.types)
+
+
+def _excess(
+    covariance: FloatArray, ratios: FloatArray, names: Sequence[str], types: Sequence[str]
+) -> tuple[float, float]:
+    """Mean squares of standardised errors on each group that is left out: of all its rows, and of each after another
+    of its type (Rasmussen and Williams, 2006, section 5.4.2)."""
+    inverse = np.linalg.inv(covariance)
+    pulled, of, kind = inverse @ ratios, np.array(names), np.array(types)
+    blind, told = [], []
+    for name in sorted(set(names)):
+        rows = np.flatnonzero(of == name)
+        left = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        off = left @ pulled[rows]
+        blind.append(float(np.mean(off**2 / np.diag(left))))
+        gain = left / np.diag(left)  # of the row by the column
+        after = off[:, None] - gain * off
+        spread = np.diag(left)[:, None] - gain * left
+        pairs = (kind[rows][:, None] == kind[rows]) & ~np.eye(len(rows), dtype=bool)
+        if pairs.any():
+            told.append(float(np.mean(after[pairs] ** 2 / spread[pairs])))
+    return _shrunk(blind), _shrunk(told)
+
+
+def _shrunk(squares: Sequence[float]) -> float:
+    return (BELIEVED + sum(squares)) / (BELIEVED + len(squares))
 
 
 def _unlikely(at: FloatArray, level: FloatArray, blocks: FloatArray, ratios: FloatArray) -> float:
@@ -171,22 +219,29 @@ def _features(jobs: KnownJobs) -> FloatArray:
 
 
 def _kernels(left: KnownJobs, right: KnownJobs) -> tuple[FloatArray, FloatArray]:
-    """Covariances of the chip's level (n, m), and of what lies between families, within them, and noise (3, n, m)."""
+    """Covariances of the chip's level (n, m), and of what lies between families, between gangs, within families, and
+    noise (4, n, m)."""
     one, two = _features(left), _features(right)
     family, kind, gang = _equal(left.families, right.families), _equal(left.types, right.types), _gangs(left, right)
     batch = _near(_batches(left), _batches(right), BATCH_LENGTH)
     straight = one @ two.T
     bend = np.exp(-0.5 * ((one[:, None] - two[None]) ** 2).mean(axis=2) / BEND_LENGTH**2)
-    between = SLOPE_SD**2 * straight + BEND_SD**2 * bend + FAMILY_SD**2 * family + GANG_SD**2 * gang
+    stem = _equal(_stems(left.families), _stems(right.families))
+    between = SLOPE_SD**2 * straight + BEND_SD**2 * bend + FAMILY_SD**2 * family + STEM_SD**2 * stem
+    gangs = (GANG_SD**2 + GANG_SLOPE_SD**2 * straight) * gang
     within = family * (
         FAMILY_SLOPE_SD**2 * straight + BATCH_SD**2 * batch + (FAMILY_GANG_SD**2 + GANG_BATCH_SD**2 * batch) * gang
     )
     noise = NOISE_SD**2 * kind * gang * (left is right) * np.eye(*kind.shape)
-    return np.full(kind.shape, LEVEL_SD**2), np.stack([between, within + TYPE_SD**2 * kind, noise])
+    return np.full(kind.shape, LEVEL_SD**2), np.stack([between, gangs, within + TYPE_SD**2 * kind, noise])
 
 
 def _equal(left: Sequence[str], right: Sequence[str]) -> FloatArray:
     return np.asarray(np.array(left)[:, None] == np.array(right)[None, :], dtype=np.float64)
+
+
+def _stems(families: Sequence[str]) -> list[str]:
+    return [STEM.match(name)[0].lower() or name for name in families]  # type: ignore[index]
 
 
 def _gangs(left: KnownJobs, right: KnownJobs) -> FloatArray:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from scheduler.profiles.ratios import KnownJobs, fit_ratios, predict_ratios
+from scheduler.profiles.ratios import KnownJobs, Ratios, fit_ratios, predict_ratios
 
 
 def jobs(families=3, batches=(16, 32, 64), gangs=(1, 2, 4), seed=0):
@@ -96,6 +97,42 @@ def test_bands_hold_what_follows_where_families_differ_as_believed():
             inside += ((said * low <= rates[new]) & (rates[new] <= said * high)).mean()
             total += 1
     assert 0.8 <= inside / total <= 0.99  # 60 families: 0.9, and 2.6 standard deviations below
+
+
+def test_what_errors_exceed_is_what_leaving_out_each_group_shows():
+    rng, known = np.random.default_rng(3), jobs(families=4)
+    factor = {f"f{n}": rng.normal(0, 0.8) for n in range(4)}
+    rates = mean(known) * np.exp([factor[name] + rng.normal(0, 0.1) for name in known.families])
+    fit = fit_ratios(known, rates)
+    blind, told = [], []
+    for name in factor:
+        new = held(known, name)
+        rest = Ratios(known.where(~new), fit.ratios[~new], fit.scales, np.ones((2, 2)))
+        said, expected = predict_ratios(rest, known.where(new))
+        blind.append(np.mean((np.log(rates[new] / said) / expected.scale) ** 2))
+        errors = []
+        for seen in np.flatnonzero(new):
+            others = [n for n in np.flatnonzero(new) if n != seen and known.types[n] == known.types[seen]]
+            rows = np.array(others), np.array([seen])
+            said, expected = predict_ratios(rest, known.where(rows[0]), known.where(rows[1]), rates[rows[1]])
+            errors.extend((np.log(rates[others] / said) / expected.scale) ** 2)
+        told.append(np.mean(errors))
+    assert fit.excess[0] == pytest.approx([(1 + sum(blind)) / 5, (1 + sum(told)) / 5], rel=1e-6)
+
+
+def test_families_whose_names_share_a_stem_are_taken_for_relatives():
+    known = jobs(families=5)
+    rates = mean(known) * np.where(held(known, "f0"), 3.0, 1.0)
+    new = held(known, "f1")
+    fit = fit_ratios(known.where(~new), rates[~new])
+    said = []
+    for names in (("net-50", "net-18"), ("net-50", "other-18")):
+        called = dict(zip(("f0", "f1"), names, strict=True))
+        rename = {f"f{n}": called.get(f"f{n}", "abcde"[n]) for n in range(5)}
+        named = structs.replace(known, families=[rename[name] for name in known.families])
+        fit = fit_ratios(named.where(~new), rates[~new])
+        said.append(predict_ratios(fit, named.where(new))[0] / mean(known)[new])
+    assert (said[0] > 1.1 * said[1]).all()
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0])
