@@ -36,7 +36,15 @@ def _limit(r: Reason, count: int) -> str:
     """An amount of what the limit counts, which need not be the accelerator."""
     if r.resource == COMPUTE_UNITS:
         return f"{count / WHOLE_DEVICE:g} compute units"
+    if r.resource == MONEY:
+        return f"{count / 100:,.2f} CNY an hour"
     return f"{count} {_kind(r)}" if r.resource else devices(count, r.accelerator)
+
+
+def _in_use(r: Reason) -> str:
+    """What of a limit is in use, and whose it is where users have one. Records of earlier versions do not tell."""
+    where = f" in {r.tenant}" if r.tenant else ""
+    return f": {_limit(r, r.used)} of {_limit(r, r.limit)} in use{where}" if r.limit else ""
 
 
 def _spent(r: Reason, used: int) -> str:
@@ -120,7 +128,8 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
         "at most that, or for more quota."
     ),
     _C.USER_LIMIT_EXCEEDED: lambda r: (
-        f"It asks for {devices(r.need)} and one user{_by(r)} may hold {r.have}; ask for at most {r.have}."
+        f"It asks for {devices(r.need)} and one user{_by(r)} may hold {r.have}{f' in {r.tenant}' if r.tenant else ''}; "
+        f"ask for at most {r.have}."
     ),
     _C.LABELS_EXCLUDE: lambda r: (
         f"A licence{_by(r)} excludes one of its labels and leaves no node{_on(r)}; correct the labels, or choose "
@@ -147,11 +156,12 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.BACKOFF: lambda r: f"Its last attempt failed and it waits{_until(r)} before the next one.",
     _C.AFTER_WAIT: lambda r: f"This option{_on(r)} stays closed by its after_wait{_until(r)}.",
     _C.QUOTA_IN_USE: lambda r: (
-        f"It needs {_limit(r, r.need)} and {_limit(r, r.have)} of the tenant's quota{_by(r)} is free; it starts as "
-        "jobs end."
+        f"It needs {_limit(r, r.need)} and {_limit(r, r.have)} of the tenant's quota{_by(r)} is free{_in_use(r)}; it "
+        "starts as jobs end."
     ),
     _C.USER_LIMIT_IN_USE: lambda r: (
-        f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more; it starts as their jobs end."
+        f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more{_in_use(r)}; it starts as their jobs "
+        "end."
     ),
     _C.MONEY_BUDGET: lambda r: (
         f"The tenant{_by(r)} has used {_spent(r, r.have)} of its budget of {_spent(r, r.need)} for this period; it "
@@ -201,7 +211,7 @@ def sentence(reason: Reason) -> str:
 
 
 def short(reason: Mapping[str, Any] | None) -> str:
-    """The code with its amounts, for a column: `no_room h200 8>2`."""
+    """The code with its amounts, for a column: `no_room h200 8>2`, of a limit `quota_in_use h200 8>2 of 16`."""
     if not reason:
         return ""
     parts = [reason["code"], reason.get("accelerator", "")]
@@ -209,13 +219,20 @@ def short(reason: Mapping[str, Any] | None) -> str:
         parts[1] = reason["resource"]
     if reason["code"] == ReasonCode.MONEY_BUDGET:
         parts.append(reason.get("who", ""))
-    elif reason.get("need", 0) > reason.get("have", 0):
-        parts.append(f"{reason['need']}>{reason.get('have', 0)}")
-    elif reason.get("need"):  # a cycle tells the whole limit where others hold it
-        parts.append(f"{reason['need']} within {reason['have']}")
+    elif reason.get("need"):
+        need, have = reason["need"], reason.get("have", 0)
+        parts.append(f"{_amount(reason, need)}{'>' if need > have else ' within '}{_amount(reason, have)}")
+        if reason.get("limit", have) != have:
+            parts.append(f"of {_amount(reason, reason['limit'])}")
     elif reason.get("who"):
         parts.append(reason["who"])
     return " ".join(part for part in parts if part)
+
+
+def _amount(reason: Mapping[str, Any], amount: int) -> str:
+    """Money in CNY per hour, compute units whole, all else as it is counted."""
+    scale = {MONEY: 100, COMPUTE_UNITS: WHOLE_DEVICE}.get(reason.get("resource", ""), 1)
+    return f"{amount / scale:g}" if amount % scale else str(amount // scale)
 
 
 def reason_of(view: Mapping[str, Any]) -> Reason:
@@ -228,6 +245,9 @@ def reason_of(view: Mapping[str, Any]) -> Reason:
         have=view.get("have", 0),
         who=view.get("who", ""),
         resource=view.get("resource", ""),
+        limit=view.get("limit", 0),
+        used=view.get("used", 0),
+        tenant=view.get("tenant", ""),
         until_us=round(datetime.fromisoformat(until).timestamp() * US_PER_S) if until else 0,
     )
 

@@ -56,20 +56,19 @@ def _resource(key: str, item: Cursor, catalog: Catalog | None) -> str:
 def _quota(resource: str, cursor: Cursor) -> Quota:
     if not cursor.is_mapping:
         if resource == MONEY:
-            raise cursor.expected("a mapping", "write {budget_cny: 100000, per: 30d}")
+            remedy = "write {budget_cny: 100000, per: 30d} or {ceiling_cny_per_hour: 500}"
+            raise cursor.expected("a mapping", remedy)
         _no_promise(resource, cursor, f"write {{ceiling: {cursor.integer(0, MAX_AMOUNT)}}}")
         return Quota(resource=resource, nominal=cursor.integer(0, MAX_AMOUNT))
     if resource == MONEY:
-        fields = cursor.fields("budget_cny", "per")
-        return Quota(resource=MONEY, budget=fen(fields["budget_cny"]), budget_period_us=_period(fields))
+        return _money(cursor)
     fields = cursor.fields(*LIMITS, "budget_hours", "per")
     limits = {key: _limit(key, item) for key in LIMITS if (item := fields.get(key))}
     for key in PROMISES:
         if key in limits:
             _no_promise(resource, fields[key], "give it a ceiling or a budget")
     hours = fields.get("budget_hours")
-    if fields.get("per") and hours is None:
-        raise fields["per"].wrong("is a period without a budget", "give `budget_hours` too")
+    _no_period_alone(fields, "budget_hours")
     scale = 1 if resource == COMPUTE_UNITS else WHOLE_DEVICE
     quota = Quota(
         resource=resource,
@@ -83,6 +82,25 @@ def _quota(resource: str, cursor: Cursor) -> Quota:
         problem = f"{quota.lending_limit} could be lent of a nominal {quota.nominal}"
         raise fields["lending_limit"].wrong(problem, f"at most {quota.nominal}")
     return quota
+
+
+def _money(cursor: Cursor) -> Quota:
+    fields = cursor.fields("ceiling_cny_per_hour", "budget_cny", "per")
+    ceiling, budget = fields.get("ceiling_cny_per_hour"), fields.get("budget_cny")
+    _no_period_alone(fields, "budget_cny")
+    if ceiling is None and budget is None:
+        raise cursor.wrong("limits nothing", "give `budget_cny` with `per`, or `ceiling_cny_per_hour`")
+    return Quota(
+        resource=MONEY,
+        ceiling=fen(ceiling) if ceiling else None,
+        budget=fen(budget) if budget else None,
+        budget_period_us=_period(fields) if budget else 0,
+    )
+
+
+def _no_period_alone(fields: Fields, budget: str) -> None:
+    if fields.get("per") and fields.get(budget) is None:
+        raise fields["per"].wrong("is a period without a budget", f"give `{budget}` too")
 
 
 def _limit(key: str, item: Cursor) -> int:

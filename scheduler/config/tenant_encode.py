@@ -42,7 +42,7 @@ def _tenant(tenant: Tenant) -> Form:
 
 def _quota(quota: Quota) -> Form:
     if quota.resource == MONEY:
-        return {"budget_cny": (quota.budget or 0) / 100, "per": format_duration(quota.budget_period_us)}
+        return _money(quota)
     form: Form = {}
     if quota.nominal or (quota.ceiling is None and quota.budget is None):
         form["nominal"] = quota.nominal
@@ -56,4 +56,13 @@ def _quota(quota: Quota) -> Form:
     if quota.budget is not None:
         form["budget_hours"] = quota.budget / (1 if quota.resource == COMPUTE_UNITS else WHOLE_DEVICE)
         form["per"] = format_duration(quota.budget_period_us)
+    return form
+
+
+def _money(quota: Quota) -> Form:
+    form: Form = {}
+    if quota.ceiling is not None:
+        form["ceiling_cny_per_hour"] = quota.ceiling / 100
+    if quota.budget is not None:
+        form |= {"budget_cny": quota.budget / 100, "per": format_duration(quota.budget_period_us)}
     return form

@@ -10,10 +10,9 @@ from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.events import Configured
 from scheduler.model.jobs import Work
-from scheduler.model.tenants import MONEY, JobClass
+from scheduler.model.tenants import JobClass
 from scheduler.quota.budgets import BudgetAccount
 from scheduler.quota.past_use import PastUse
-from scheduler.quota.prices import PriceBook
 from scheduler.quota.tree import TenantTree
 from scheduler.quota.worth import h20_equivalents
 
@@ -28,8 +27,8 @@ REMEMBERED = 8192
 class Accounts:
     """`tenant` is the number of the tenant that pays, in the tree in force."""
 
-    def __init__(self, config: Configured, tree: TenantTree, prices: PriceBook) -> None:
-        self._config, self._tree, self._prices = config, tree, prices
+    def __init__(self, config: Configured, tree: TenantTree) -> None:
+        self._config, self._tree = config, tree
         self.budgets = BudgetAccount(tree.budgets)
         self.past = PastUse(len(tree.names), config.policy.usage_half_life_us)
         self._worths: dict[tuple[Work, tuple[Chosen, ...]], float] = {}
@@ -77,12 +76,7 @@ class Accounts:
     def _counted(self, tenant: int, attempt: Attempt) -> Iterator[tuple[Key, int]]:
         """What the attempt uses of each budget above it, per hour: thousandths, or fen."""
         allocation, tree = attempt.allocation, self._tree
-        for column, amount in tree.uses(allocation.chosen, allocation.charge):
-            resource = tree.resources[column]
-            used = amount
-            if resource == MONEY:
-                fen = self._prices.cost_per_hour(allocation.chosen, attempt.allocated_us)
-                used = round(fen * self._factor(allocation))
+        for column, amount in tree.uses(allocation.chosen, allocation.charge, allocation.fen_per_hour or 0):
             for level in tree.paths[tenant]:
                 if (level, column) in tree.budgets:
-                    yield (level, column), used
+                    yield (level, column), amount

@@ -51,7 +51,8 @@ def _starts(state: State, plan: Plan) -> Iterator[Event]:
     statement = Statement(state.room, state.ledger)
     for start in plan.starts:
         _check(state, statement, start, plan.now_us)
-        yield Allocated(start.job, len(state.jobs[start.job].attempts) + 1, state.epoch, start.allocation)
+        priced = state.priced(start.allocation, plan.now_us)
+        yield Allocated(start.job, len(state.jobs[start.job].attempts) + 1, state.epoch, priced)
 
 
 def _check(state: State, statement: Statement, start: PlannedStart, now_us: int) -> None:

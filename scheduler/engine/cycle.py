@@ -23,7 +23,7 @@ from scheduler.engine.shifting import make_room
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.sparing import without_needless_moves
 from scheduler.engine.standing import reasons_known, reasons_stand
-from scheduler.engine.waiting import reason_for
+from scheduler.engine.waiting import limits_left, reason_for
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.plan import Plan, PlannedStop
@@ -238,6 +238,7 @@ def _reasons(
     waiting = np.flatnonzero(unknown)
     few = len(waiting) < WORTH_FINDING_AT_ONCE or snapshot.book.any_ended(now_us)
     known = {} if few else reasons_known(snapshot, problem, choice)
+    left = limits_left(problem, choice)
     for i in waiting.tolist():
         number = int(problem.number[i])
         if number in started:
@@ -249,7 +250,7 @@ def _reasons(
             yield number, Reason(code=code, accelerator=chosen.accelerator, need=chosen.count)
         else:
             reason = known.get(i) or ruled.reason(snapshot, choice, i, now_us)
-            yield number, reason or reason_for(snapshot, problem, choice, i, now_us)
+            yield number, reason or reason_for(snapshot, problem, choice, left, i, now_us)
 
 
 def _changed(snapshot: Snapshot, reasons: Iterator[tuple[int, Reason]]) -> Iterator[tuple[int, Reason]]:

@@ -9,8 +9,11 @@ __all__ = ["refresh_limits"]
 
 def refresh_limits(state: State, now_us: int) -> None:
     """Nothing is preempted by it: it decides what may start."""
+    if state.tree.counts_money:
+        state.reprice(now_us)
     uses = state.accounts.budgets.used(now_us)
     spent = {key: use for key, use in uses.items() if use.spent}
     state.ledger.serve(in_service(state.room, state.tree), spent)
-    if uses:
-        state.watch_budgets(min((use.period_ends_us for use in spent.values()), default=FOREVER_US))
+    if uses or state.tree.counts_money:
+        changes_us = state.book.prices.next_change_us(now_us) if state.tree.counts_money else FOREVER_US
+        state.watch_money(min([changes_us, *(use.period_ends_us for use in spent.values())]))

@@ -181,7 +181,14 @@ def _limit_reason(shortage: Shortage, accelerator: str) -> Reason:
         code = ReasonCode.QUOTA_ZERO
     else:
         code = ReasonCode.EXCEEDS_QUOTA if shortage.for_ever else ReasonCode.QUOTA_IN_USE
-    who = shortage.user or shortage.tenant
     return Reason(
-        code=code, accelerator=accelerator, need=shortage.need, have=shortage.have, who=who, resource=resource
+        code=code,
+        accelerator=accelerator,
+        need=shortage.need,
+        have=shortage.limit if shortage.for_ever else shortage.have,
+        who=shortage.user or shortage.tenant,
+        resource=resource,
+        limit=shortage.limit,
+        used=shortage.used,
+        tenant=shortage.tenant if shortage.user else "",
     )

@@ -32,7 +32,8 @@ from scheduler.model.events import (
 from scheduler.model.jobs import Job, Moves
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import Reason
-from scheduler.model.units import US_PER_S
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY
+from scheduler.model.units import US_PER_S, WHOLE_DEVICE
 from scheduler.quota.installed import entering_refused
 from scheduler.quota.ledger import Ledger, Shortage
 
@@ -151,6 +152,12 @@ def _short(shortage: Shortage) -> str:
     tenant = f"`{shortage.tenant}`" if shortage.tenant else "the whole fleet"
     if shortage.user:
         return f"one user of {tenant} may hold {shortage.limit} devices, and it needs {shortage.need}"
+    if shortage.resource == MONEY:
+        most, need = (f"{fen / 100:,.2f}" for fen in (shortage.limit, shortage.need))
+        return f"{tenant} may spend {most} CNY an hour, and it needs {need}"
+    if shortage.resource == COMPUTE_UNITS:
+        most, need = (f"{units / WHOLE_DEVICE:g}" for units in (shortage.limit, shortage.need))
+        return f"{tenant} may hold {most} compute units, and it needs {need}"
     return f"{tenant} may hold {shortage.limit} of {shortage.resource}, and it needs {shortage.need}"
 
 

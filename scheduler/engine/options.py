@@ -12,7 +12,7 @@ from scheduler.engine.rulebook import RuleBook
 from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
-from scheduler.model.tenants import JobClass
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, JobClass
 from scheduler.model.units import WHOLE_DEVICE
 from scheduler.placement.feasibility import Demand
 from scheduler.placement.room import Fleet, Room
@@ -106,6 +106,8 @@ class Rows:
         self._rows_at: dict[int, list[tuple[int, int, int]]] = {}  # by tenant: (class, resource, row)
         for (tier, tenant, resource), row in self._quota_row.items():
             self._rows_at.setdefault(tenant, []).append((tier, resource, row))
+        money = [tree.resource_index[COMPUTE_UNITS], tree.resource_index[MONEY]]
+        self.frozen = np.flatnonzero(np.isin(self._limited[2], money))  # limits on what is frozen by each grant
         self._user_row: dict[tuple[int, str], int] = {}
         self._limiting_rows: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._shapes: dict[bytes, _Shape] = {}
@@ -162,7 +164,8 @@ class Rows:
         for cell, wanted, demands, devices in shape.placed:
             if wanted is not option:
                 option = wanted
-                used = self._limits_used(wanted.chosen, wanted.charge, tenant, user, tier)
+                fen = self.tree.fen_per_hour(wanted.chosen, job.job_class)
+                used = self._limits_used(wanted.chosen, wanted.charge, fen, tenant, user, tier)
                 limits = tuple(sorted(used.items()))
             yield OptionRow(cell, wanted, demands, devices + limits)
 
@@ -230,15 +233,15 @@ class Rows:
 
     def limits_used(self, allocation: Allocation, tenant: int, user: str) -> tuple[tuple[int, int], ...]:
         """What an allocation takes from the limits above it: (row, amount)."""
-        tier = tier_of(allocation.job_class)
-        return tuple(self._limits_used(allocation.chosen, allocation.charge, tenant, user, tier).items())
+        tier, fen = tier_of(allocation.job_class), allocation.fen_per_hour or 0
+        return tuple(self._limits_used(allocation.chosen, allocation.charge, fen, tenant, user, tier).items())
 
     def _limits_used(
-        self, chosen: tuple[Chosen, ...], charge: int, tenant: int, user: str, tier: int
+        self, chosen: tuple[Chosen, ...], charge: int, fen: int, tenant: int, user: str, tier: int
     ) -> dict[int, int]:
         uses: dict[int, int] = {}
         limiting = self._limiting(tenant, tier)
-        for column, amount in self.tree.uses(chosen, charge):
+        for column, amount in self.tree.uses(chosen, charge, fen):
             for row in limiting.get(column, ()):
                 uses[row] = amount
         for level in self.tree.user_levels[tenant]:
@@ -276,6 +279,11 @@ class Rows:
             found[: len(self._quota_row)] = np.where(self._refusing, 0, at_present[self._limited])
         return found
 
+    def held(self, held: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[limits of tenants]: what the ledger's `held` says at each."""
+        found: NDArray[np.int64] = held[self._limited]
+        return found
+
     def unit(self, row: int) -> int:
         """How many of the row's amounts make one device, or one of its resource's own unit."""
         place = row - self.capacity_rows
@@ -286,6 +294,13 @@ class Rows:
     def promised(self, row: int) -> int:
         """What a row of limits holds when everything promised is in service and no budget is spent."""
         return self.limit[row - self.capacity_rows]
+
+    def present(self, row: int, limits: NDArray[np.int64]) -> int:
+        """What a row of limits holds at present, where the ledger's are `limits`."""
+        place = row - self.capacity_rows
+        if place >= len(self._quota_row) or self._refusing[place]:
+            return self.limit[place]
+        return int(limits[tuple(part[place] for part in self._limited)])
 
     def resource(self, row: int) -> str:
         """What a row of limits counts: `h200`, `family:h20`, `compute_units`; `devices` of a user."""

@@ -91,7 +91,8 @@ def _gate(snapshot: Snapshot, number: int, begun: dict[int, int]) -> Reason | No
     head = job.array.head
     holds = snapshot.array_held.get(head, 0) + begun.get(head, 0)
     if holds >= array.max_running:
-        return Reason(code=ReasonCode.ARRAY_LIMIT, need=array.max_running, have=holds)
+        most = array.max_running
+        return Reason(code=ReasonCode.ARRAY_LIMIT, need=most, have=holds, limit=most, used=holds)
     if _could_ever_start(snapshot, number):  # one that cannot must not keep its array's turn for ever
         begun[head] = begun.get(head, 0) + 1
     return None
@@ -198,7 +199,27 @@ def available(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
             tenant, user = snapshot.tenant_of(job), job.actor.user
             for row, amount in snapshot.rows.limits_used(job.attempt.allocation, tenant, user):
                 limits[row - snapshot.rows.capacity_rows] -= amount
-    return np.concatenate((devices, limits))
+    return np.concatenate((devices, limits + _drift(snapshot, who)))
+
+
+def _drift(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:
+    """int64[limits]: by how much the options that candidates hold count for more at today's prices and weights than
+    what was frozen when they were granted, so that nobody has to leave because a price rose."""
+    rows, columns = snapshot.rows, snapshot.columns
+    found = np.zeros(len(rows.limit), dtype=np.int64)
+    frozen = rows.frozen
+    if not len(frozen) or not len(who.running):
+        return found
+    counted = held_by(snapshot, who.running, columns.job("current")[who.running], rows.capacity_rows + len(found))
+    found[frozen] = counted[rows.capacity_rows + frozen] - rows.held(snapshot.ledger.held)[frozen]
+    known = np.zeros(len(found), dtype=np.bool_)
+    known[frozen] = True
+    for number in (*who.fixed.tolist(), *who.stopping.tolist()):
+        job = snapshot.jobs[number]
+        if job.attempt is not None:
+            for row, amount in rows.limits_used(job.attempt.allocation, snapshot.tenant_of(job), job.actor.user):
+                found[row - rows.capacity_rows] += amount if known[row - rows.capacity_rows] else 0
+    return found
 
 
 def held_by(snapshot: Snapshot, numbers: NDArray[np.int64], places: NDArray[np.int64], rows: int) -> NDArray[np.int64]:

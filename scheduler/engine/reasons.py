@@ -28,6 +28,8 @@ def budget_reason(budget: BudgetUse, accelerator: str, tenant: str, resource: st
         accelerator=accelerator,
         need=budget.budget,
         have=budget.used,
+        limit=budget.budget,
+        used=budget.used,
         who=tenant,
         until_us=budget.period_ends_us,
         resource=resource,

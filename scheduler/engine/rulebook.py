@@ -14,7 +14,8 @@ from scheduler.model.events import Configured
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import ShareBasis
-from scheduler.model.units import FOREVER_US, US_PER_S
+from scheduler.model.tenants import JobClass
+from scheduler.model.units import FOREVER_US, US_PER_S, WHOLE_DEVICE
 from scheduler.placement.room import Fleet
 from scheduler.profiles.table import rate_of
 from scheduler.quota.eligibility import ineligible
@@ -125,6 +126,37 @@ class RuleBook:
         have = sum(g.nodes * g.pool.devices_per_node for g in here if g.number not in closed)
         nothing = Reason(code=ReasonCode.NOT_EVALUATED)
         return total, have, next((closed[g.number] for g in here if g.number in closed), nothing)
+
+    # what is paid
+
+    def dearest(self, now_us: int) -> dict[str, int]:
+        """Fen per device-hour by accelerator: the most that a node of the fleet could cost, for a choice has no nodes
+        yet, and no limit may be exceeded because they turn out to be dear."""
+        found: dict[str, int] = {}
+        for pool in self.fleet.pools if self.prices else ():
+            fen = self.prices.fen_per_device_hour(pool.accelerator, now_us, pool.lot)
+            found[pool.accelerator] = max(fen, found.get(pool.accelerator, 0))
+        return found
+
+    def fen_per_hour(self, allocation: Allocation, at_us: int, idle_part: float) -> tuple[int, ...]:
+        """Fen per hour of each role at the prices of `at_us`, by the lots of its nodes where these are still what they
+        were. Opportunistic jobs pay `idle_part` of it."""
+        part = idle_part if allocation.job_class is JobClass.OPPORTUNISTIC else 1.0
+        roles = enumerate(allocation.chosen) if self.prices else ()
+        return tuple(round(self._fen_of_role(allocation, role, chosen, at_us) * part) for role, chosen in roles)
+
+    def _fen_of_role(self, allocation: Allocation, role: int, chosen: Chosen, at_us: int) -> int:
+        known = total = 0  # in thousandths
+        for grant in allocation.grants:
+            if grant.role != role or grant.node >= len(self.fleet.pool):
+                continue
+            pool = self.fleet.pools[int(self.fleet.pool[grant.node])]
+            if pool.accelerator == chosen.accelerator:
+                held = grant.count * grant.thousandths
+                known += held
+                total += held * self.prices.fen_per_device_hour(chosen.accelerator, at_us, pool.lot)
+        rest = max(0, chosen.amount - known)
+        return (total + rest * self.prices.fen_per_device_hour(chosen.accelerator, at_us)) // WHOLE_DEVICE
 
     # what is used
 

@@ -98,7 +98,7 @@ class State:
         self.learned = Learned(config.catalog, self.fleet.present, self.fleet.emulated)
         self.rows = Rows(self.fleet, self.tree, whole, self.book, self.learned, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
-        self.accounts = Accounts(config, self.tree, self.book.prices)
+        self.accounts = Accounts(config, self.tree)
 
     def reconfigure(self, config: Configured) -> None:
         """Put another configuration in force: node states survive by name, what jobs hold stays held.
@@ -149,10 +149,11 @@ class State:
         self.alarms.clear()
         self._alarm_of.clear()
         self.book.forget_running()
-        self.accounts = Accounts(self.config, self.tree, self.book.prices)
+        self.accounts = Accounts(self.config, self.tree)
         self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.present, self.fleet.emulated)
         for job in self.jobs:
             for past in job.attempts:
+                self._price(past)
                 self.learned.note(job, past)
         for job in self.jobs:
             self._add_columns(job)
@@ -193,7 +194,28 @@ class State:
         if not counts:
             del self.waiting[job.actor.user]
 
+    def _price(self, attempt: Attempt) -> None:
+        """What an older record does not tell: its cost, by the book as it is for the time of the grant."""
+        if attempt.allocation.fen_per_hour is None:
+            attempt.allocation = self.priced(attempt.allocation, attempt.allocated_us)
+
+    def priced(self, allocation: Allocation, at_us: int) -> Allocation:
+        """With its cost frozen at the prices of that time, by the nodes it holds."""
+        fen = sum(self.book.fen_per_hour(allocation, at_us, self.config.policy.opportunistic_charge))
+        return allocation if fen == allocation.fen_per_hour else msgspec.structs.replace(allocation, fen_per_hour=fen)
+
+    def reprice(self, now_us: int) -> None:
+        """Have what jobs could take cost what it costs now, where that changes."""
+        if not self.tree.price(self.book.dearest(now_us), self.config.policy.opportunistic_charge):
+            return
+        self.rows.forget()
+        for number in self.rows_of:
+            job = self.jobs[number]
+            self.rows_of[number] = self.rows.of_job(job.spec, self.tenant_of(job), job.actor.user)
+        self._lay_anew()
+
     def hold(self, job: JobRecord, attempt: Attempt) -> None:
+        self._price(attempt)
         self.room.take(attempt.allocation.grants)
         self.ledger.add(self.tenant_of(job), job.actor.user, attempt.allocation)
         self.book.hold(job, attempt.allocation)
@@ -298,10 +320,10 @@ class State:
             self.columns.put(number, {**place, "current": held.get(number, NONE)})
             self.mark_moves(self.jobs[number])
 
-    def watch_budgets(self, ends_us: int) -> None:
-        """Have a cycle look when the period of a spent budget ends; FOREVER_US where none is spent."""
-        if self._alarm_of.get(_BUDGETS, FOREVER_US) != ends_us:
-            self.set_alarm(_BUDGETS, ends_us)
+    def watch_money(self, changes_us: int) -> None:
+        """Have a cycle look when the period of a spent budget ends or prices change; FOREVER_US for never."""
+        if self._alarm_of.get(_MONEY, FOREVER_US) != changes_us:
+            self.set_alarm(_MONEY, changes_us)
 
     def set_alarm(self, number: int, time_us: int) -> None:
         """When time alone makes something of the job due; FOREVER_US for never."""
@@ -314,12 +336,12 @@ class State:
 
     def alarms_until(self, now_us: int) -> tuple[int, ...]:
         """Jobs whose alarm has rung by `now_us`, the earliest first."""
-        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _BUDGETS))]
+        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _MONEY))]
         return tuple(number for _, number in rung if number >= 0)
 
     def next_alarm_us(self, now_us: int) -> int | None:
         """When the first alarm rings that has not rung by `now_us`."""
-        later = bisect_left(self.alarms, (now_us + 1, _BUDGETS))
+        later = bisect_left(self.alarms, (now_us + 1, _MONEY))
         return self.alarms[later][0] if later < len(self.alarms) else None
 
     def watch_windows(self, now_us: int) -> None:
@@ -399,5 +421,5 @@ def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:
 
 
 _HOLDING = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
-_WINDOWS, _ROUND, _BUDGETS = -1, -2, -3
+_WINDOWS, _ROUND, _MONEY = -1, -2, -3
 """Stand among the alarms in the place of a job."""

@@ -80,4 +80,5 @@ class Statement:
             job_class=job_class,
             modelled=rate.value / rate.learned if rate.absolute else 0.0,
             layout=option.layout,
+            fen_per_hour=self.ledger.tree.fen_per_hour(option.chosen, job_class),  # at most, whatever its nodes
         )

@@ -7,10 +7,9 @@ from msgspec import Struct
 
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
-from scheduler.model.allocations import Chosen
 from scheduler.model.lifecycle import StopCause
-from scheduler.model.tenants import JobClass
 from scheduler.model.units import US_PER_S, WHOLE_DEVICE
+from scheduler.quota.entitlement import proportional
 from scheduler.quota.worth import h20_equivalents
 
 __all__ = ["BY", "Use", "account", "lost_us"]
@@ -94,9 +93,8 @@ def _uses(state: State, job: JobRecord, attempt: Attempt, since_us: int, until_u
         return
     allocation = attempt.allocation
     whole = max(1, sum(part.amount for part in allocation.chosen))
-    factor = state.config.policy.opportunistic_charge if allocation.job_class is JobClass.OPPORTUNISTIC else 1.0
-    for role, part in enumerate(allocation.chosen):
-        fen = round(_fen_per_hour(state, attempt, role, part) * factor)
+    costs = _fen_per_hour(state, attempt)
+    for part, fen in zip(allocation.chosen, costs, strict=True):
         yield (
             part.accelerator,
             Use(
@@ -109,19 +107,11 @@ def _uses(state: State, job: JobRecord, attempt: Attempt, since_us: int, until_u
         )
 
 
-def _fen_per_hour(state: State, attempt: Attempt, role: int, part: Chosen) -> int:
-    """By the lots of the nodes, where the nodes are still what they were."""
-    prices, fleet = state.book.prices, state.fleet
-    if not prices:
-        return 0
-    known = total = 0  # in thousandths
-    for grant in attempt.allocation.grants:
-        if grant.role != role or grant.node >= len(fleet.pool):
-            continue
-        pool = fleet.pools[int(fleet.pool[grant.node])]
-        if pool.accelerator == part.accelerator:
-            held = grant.count * grant.thousandths
-            known += held
-            total += held * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us, pool.lot)
-    rest = max(0, part.amount - known)
-    return (total + rest * prices.fen_per_device_hour(part.accelerator, attempt.allocated_us)) // WHOLE_DEVICE
+def _fen_per_hour(state: State, attempt: Attempt) -> list[int]:
+    """By role: parts of the cost that was frozen by the grant, as the price book has it for their nodes."""
+    allocation = attempt.allocation
+    frozen = allocation.fen_per_hour or 0
+    parts = state.book.fen_per_hour(allocation, attempt.allocated_us, state.config.policy.opportunistic_charge)
+    if not any(parts):
+        parts = tuple(chosen.amount for chosen in allocation.chosen)
+    return proportional(parts, frozen) if frozen <= sum(parts) else [frozen * part // sum(parts) for part in parts]

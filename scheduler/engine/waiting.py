@@ -1,15 +1,30 @@
 """Why a job got nothing in this cycle: one reason, from what stood in the way of its best option."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scheduler.engine.reasons import budget_reason, limited_resource
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.reasons import Reason, ReasonCode
-from scheduler.policies import NONE, Choice, Problem
+from scheduler.policies import NONE, Choice, Problem, entries_of
 
-__all__ = ["reason_for"]
+__all__ = ["limits_left", "reason_for"]
+
+Int = NDArray[np.int64]
 
 
-def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int, now_us: int) -> Reason:
-    """The reason of the waiting job at `index` of the problem. `explain` tells all of them, for each option."""
+def limits_left(problem: Problem, choice: Choice) -> Int:
+    """int64[rows]: what of each row the choice leaves."""
+    taken = choice.option != NONE
+    if problem.standing is not None:  # what runs is not among what there is to give
+        taken &= problem.current == NONE
+    _, row, amount = entries_of(problem, choice.option[taken])
+    return problem.available - np.bincount(row, weights=amount, minlength=len(problem.available)).astype(np.int64)
+
+
+def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, left: Int, index: int, now_us: int) -> Reason:
+    """The reason of the waiting job at `index` of the problem, after a choice that leaves `left`, see `limits_left`.
+    `explain` tells all of them, for each option."""
     number = int(problem.number[index])
     rows = snapshot.rows_of[number]
     span = range(int(problem.ptr[index]), int(problem.ptr[index + 1]))
@@ -33,7 +48,7 @@ def reason_for(snapshot: Snapshot, problem: Problem, choice: Choice, index: int,
         code = ReasonCode.BEHIND_IN_QUEUE if have >= chosen.count else ReasonCode.NO_ROOM
         code = ReasonCode.OUTPRICED if choice.prices.get(row, 0.0) > 0 else code
         return Reason(code=code, accelerator=accelerator, need=chosen.count, have=have)
-    return _limited(snapshot, problem, index, row, chosen.accelerator, now_us)
+    return _limited(snapshot, problem, left, index, row, chosen.accelerator, now_us)
 
 
 def _reserved(snapshot: Snapshot, number: int, now_us: int) -> Reason | None:
@@ -46,8 +61,10 @@ def _idle(snapshot: Snapshot, cell: int, accelerator: str) -> int:
     return int(snapshot.idle[snapshot.fleet.shelf_of(cell, accelerator)])
 
 
-def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, accelerator: str, now_us: int) -> Reason:
-    """A limit of a tenant or user stands in the way: `have` is the limit, in its unit.
+def _limited(
+    snapshot: Snapshot, problem: Problem, left: Int, index: int, row: int, accelerator: str, now_us: int
+) -> Reason:
+    """A limit of a tenant or user stands in the way.
 
     It stands for ever where no option that the job could still take stays within the limits; a limit that only the best
     option exceeds is no reason for a job that has another.
@@ -60,9 +77,9 @@ def _limited(snapshot: Snapshot, problem: Problem, index: int, row: int, acceler
     if not possible:
         rows = [_beyond(snapshot, problem, o) for o in options]
         row = row if row in rows else rows[0]
-        return _limit_reason(snapshot, problem, row, options, accelerator, for_ever=True)
+        return _limit_reason(snapshot, problem, left, row, options, accelerator, for_ever=True)
     if any(row in _limits(problem, o) for o in possible):
-        return _limit_reason(snapshot, problem, row, possible, accelerator, for_ever=False)
+        return _limit_reason(snapshot, problem, left, row, possible, accelerator, for_ever=False)
     option = snapshot.rows_of[number].rows[min(possible, key=lambda o: (int(problem.rank[o]), o)) - first]
     chosen = option.option.chosen[0]
     opens_us = snapshot.jobs[number].submitted_us + option.option.after_wait_us
@@ -88,10 +105,9 @@ def _beyond(snapshot: Snapshot, problem: Problem, option: int) -> int:
 
 
 def _limit_reason(
-    snapshot: Snapshot, problem: Problem, row: int, options: list[int], accelerator: str, *, for_ever: bool
+    snapshot: Snapshot, problem: Problem, left: Int, row: int, options: list[int], accelerator: str, *, for_ever: bool
 ) -> Reason:
     name = snapshot.rows.name(row)
-    limit = snapshot.rows.promised(row) if for_ever else int(problem.available[row])
     budget = snapshot.rows.spent_budget(row, snapshot.ledger.spent)
     resource = limited_resource(snapshot.rows.resource(row), accelerator)
     if budget is not None and not for_ever:
@@ -99,13 +115,23 @@ def _limit_reason(
     if ":user:" in name:
         code = ReasonCode.USER_LIMIT_EXCEEDED if for_ever else ReasonCode.USER_LIMIT_IN_USE
     elif for_ever:
-        code = ReasonCode.EXCEEDS_QUOTA if limit else ReasonCode.QUOTA_ZERO
+        code = ReasonCode.EXCEEDS_QUOTA if snapshot.rows.promised(row) else ReasonCode.QUOTA_ZERO
     else:
         code = ReasonCode.QUOTA_IN_USE
     need = min(amount for o in options for used, amount in _limits(problem, o).items() if used == row)
-    unit = snapshot.rows.unit(row)
-    need, have = -(-need // unit), limit // unit
-    return Reason(code=code, accelerator=accelerator, need=need, have=have, who=_tenant(name), resource=resource)
+    unit, limit, spare = snapshot.rows.unit(row), snapshot.rows.promised(row), max(0, int(left[row]))
+    tenant, _, user = name.partition(":user:")
+    return Reason(
+        code=code,
+        accelerator=accelerator,
+        need=-(-need // unit),
+        have=(limit if for_ever else min(limit, spare)) // unit,
+        who=user or _tenant(name),
+        resource=resource,
+        limit=limit // unit,
+        used=-(-max(0, snapshot.rows.present(row, snapshot.ledger.limits) - spare) // unit),
+        tenant=tenant if user else "",
+    )
 
 
 def _tenant(name: str) -> str:

@@ -40,9 +40,10 @@ class Chosen(Struct, frozen=True, gc=False):
 class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     """`rate` in work units per second as forecast; `charge` in thousandths of compute units. `modelled`: the rate
     without what running jobs have shown, or 0 where only the ratio between options is known. `layout`: how the first
-    role is best split over its devices, where a model of speed tells.
+    role is best split over its devices, where a model of speed tells. `fen_per_hour`: what its devices cost by the
+    price book and the lots of its nodes; None in records older than that.
 
-    `job_class` says which limits it counts against; like the charge it is frozen when granted.
+    `job_class` says which limits it counts against; like charge and cost it is frozen when granted.
     """
 
     chosen: tuple[Chosen, ...]  # one per role
@@ -52,3 +53,4 @@ class Allocation(Struct, frozen=True, kw_only=True, gc=False):
     job_class: JobClass = JobClass.STANDARD
     modelled: float = 0.0
     layout: str = ""
+    fen_per_hour: int | None = None

@@ -64,8 +64,10 @@ FOR_EVER: Final = frozenset(list(ReasonCode)[: list(ReasonCode).index(ReasonCode
 class Reason(Struct, frozen=True, kw_only=True, gc=False):
     """`need` and `have` in devices, or in the unit of `resource`; `until_us` when time alone cures it.
 
-    Of a budget that is spent `need` is what it holds and `have` what was used of it: thousandths of device- or
-    compute-unit-hours, or fen.
+    Of a limit of a tenant or a user `limit` is what it admits and `used` what of it is in use. `have` is what is left,
+    or the whole limit where that is too small for ever; of nominal quota it is less while less is in service. Compute
+    units are thousandths, money is fen per hour. Of a budget that is spent `need` and `limit` are what it admits,
+    `have` and `used` what was used of it: thousandths of device- or compute-unit-hours, or fen.
     """
 
     code: ReasonCode
@@ -75,3 +77,6 @@ class Reason(Struct, frozen=True, kw_only=True, gc=False):
     who: str = ""  # a tenant, job id or node that the reason names
     until_us: int = 0
     resource: str = ""  # that a limit counts, where it is not the accelerator: `family:h20`, `compute_units`, `money`
+    limit: int = 0
+    used: int = 0
+    tenant: str = ""  # whose limit on users it is, where `who` is a user

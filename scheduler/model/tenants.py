@@ -9,7 +9,7 @@ __all__ = ["COMPUTE_UNITS", "JobClass", "MONEY", "Quota", "ROOT", "Shortfall", "
 
 COMPUTE_UNITS: Final = "compute_units"
 MONEY: Final = "money"
-"""Resources that are no devices, with a ceiling and a budget only."""
+"""Resources that are no devices, with a ceiling and a budget only. Compute units are written in thousandths."""
 
 ROOT = ""
 """The name of the tree's root; `search/ranking` is a child of `search`, which is a child of the root."""
@@ -35,7 +35,7 @@ class Quota(Struct, frozen=True, kw_only=True):
     nominal: int = 0
     borrowing_limit: int | None = None  # None: as much as others lend
     lending_limit: int | None = None  # None: all that is idle
-    ceiling: int | None = None  # never exceeded, borrowed or not
+    ceiling: int | None = None  # never exceeded, borrowed or not; of money: fen per hour of all that is held at once
     budget: int | None = None  # per `budget_period_us`: device-, unit-hours in thousandths, or fen
     budget_period_us: int = 0
 

@@ -31,6 +31,7 @@ class Shortage(Struct, frozen=True):
     user: str = ""
     tier: JobClass = JobClass.STANDARD  # whose limit it is: production's, standard jobs', or the ceiling of all
     budget: BudgetUse | None = None  # that is spent, and so stands in the way until its period ends
+    used: int = 0  # of the limit, at present
 
     @property
     def for_ever(self) -> bool:
@@ -91,7 +92,8 @@ class Ledger:
     def add(self, tenant: int, user: str, allocation: Allocation, sign: int = 1) -> None:
         """Book an allocation (`sign` 1) or its release (-1) at the tenant and all above it."""
         first = tier_of(allocation.job_class)
-        places, amounts = self.tree.places(tenant, first, allocation.chosen, allocation.charge)
+        fen = allocation.fen_per_hour or 0
+        places, amounts = self.tree.places(tenant, first, allocation.chosen, allocation.charge, fen)
         self.held.reshape(-1)[places] += amounts if sign > 0 else -amounts
         if first <= STANDARD and not self.tree.lends_all:
             for column, amount in self.tree.uses(allocation.chosen, allocation.charge):
@@ -107,11 +109,13 @@ class Ledger:
     def shortages(
         self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, job_class: JobClass = JobClass.STANDARD
     ) -> tuple[Shortage, ...]:
-        """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's."""
+        """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's. It is
+        asked for at the prices in force."""
         tree, first = self.tree, tier_of(job_class)
-        if self._is_free(tenant, user, chosen, charge, first):
+        fen = tree.fen_per_hour(chosen, job_class)
+        if self._is_free(tenant, user, chosen, charge, fen, first):
             return ()
-        uses = tree.uses(chosen, charge)
+        uses = tree.uses(chosen, charge, fen)
         found = list(self._refused(tenant, uses)) if first == PRODUCTION else []
         for level in tree.paths[tenant]:
             for column, amount in uses:
@@ -120,8 +124,9 @@ class Ledger:
                 if amount > left[tier - first]:
                     have, limit = int(left[tier - first]), int(tree.limits[tier, level, column])
                     budget = self.spent.get((level, column)) if tier == len(TIERS) - 1 else None
-                    shown = self._shown(column, amount, have, limit)
-                    found.append(Shortage(tree.names[level], *shown, tier=TIERS[tier], budget=budget))
+                    shown, used = self._shown(column, amount, have, limit), int(self.held[tier, level, column])
+                    used = -(-used // int(tree.unit[column]))
+                    found.append(Shortage(tree.names[level], *shown, tier=TIERS[tier], budget=budget, used=used))
         if first <= STANDARD and not tree.lends_all and not found:
             found += [s for column, amount in uses if (s := self._kept_from(tenant, column, amount)) is not None]
         devices = sum(part.amount for part in chosen)
@@ -130,7 +135,8 @@ class Ledger:
             left_to_user = limit - self.user_devices.get((level, user), 0)
             if devices > left_to_user:
                 need, have = -(-devices // WHOLE_DEVICE), max(left_to_user, 0) // WHOLE_DEVICE
-                found.append(Shortage(tree.names[level], "devices", need, have, limit // WHOLE_DEVICE, user))
+                limit, used = limit // WHOLE_DEVICE, -(-(limit - left_to_user) // WHOLE_DEVICE)
+                found.append(Shortage(tree.names[level], "devices", need, have, limit, user, used=used))
         return tuple(found)
 
     def _shown(self, column: int, need: int, have: int, limit: int) -> tuple[str, int, int, int]:
@@ -139,7 +145,9 @@ class Ledger:
         unit = int(self.tree.unit[column])
         return self.tree.resources[column], -(-need // unit), max(0, have) // unit, limit // unit
 
-    def _is_free(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, first: int) -> bool:
+    def _is_free(
+        self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, fen: int, first: int
+    ) -> bool:
         """True where nothing is short, found at once for all limits; False where each has to be looked at."""
         tree = self.tree
         if (first <= STANDARD and not tree.lends_all) or (first == PRODUCTION and tree.refuses[tenant].any()):
@@ -147,7 +155,7 @@ class Ledger:
         for level in tree.user_levels[tenant]:
             if self.user_devices.get((level, user), 0) + sum(c.amount for c in chosen) > tree.user_limit[level]:
                 return False
-        places, amounts = tree.places(tenant, first, chosen, charge)
+        places, amounts = tree.places(tenant, first, chosen, charge, fen)
         enough = self.limits.take(places) - self.held.take(places) >= amounts
         return bool(enough[enough.argmin()])  # as `all`, which takes twice as long over a few values
 
@@ -189,8 +197,9 @@ class Ledger:
             drawn, kept = int(self._drawn[level, column]), int(self._kept[level, column])
             limit = self._pool(level, column)
             if amount > 0 and drawn + amount > limit:
-                have = min(need, need - amount + limit - drawn)
-                return Shortage(tree.names[level], *self._shown(column, need, have, max(limit, need)))
+                have, most = min(need, need - amount + limit - drawn), max(limit, need)
+                shown, unit = self._shown(column, need, have, most), int(tree.unit[column])
+                return Shortage(tree.names[level], *shown, used=-(-min(drawn, most) // unit))
             amount = max(drawn + amount, kept) - max(drawn, kept)
         return None
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from scheduler.model.allocations import Chosen
 from scheduler.model.rules import Lot, Price
-from scheduler.model.units import US_PER_S, WHOLE_DEVICE
+from scheduler.model.units import FOREVER_US, US_PER_S
 
 __all__ = ["PriceBook"]
 
@@ -42,10 +41,10 @@ class PriceBook:
         dear = (self._at(name, now_us) or 0 for name in self._lots.get(accelerator, ()))
         return max(dear, default=0)
 
-    def cost_per_hour(self, chosen: Sequence[Chosen], now_us: int) -> int:
-        """Fen per hour of an option at the prices of `now_us`."""
-        whole = sum(part.amount * self.fen_per_device_hour(part.accelerator, now_us) for part in chosen)
-        return whole // WHOLE_DEVICE
+    def next_change_us(self, now_us: int) -> int:
+        """When the next price comes into force; FOREVER_US if none does."""
+        later = (from_us for dated in self._dated.values() for from_us, _ in dated if from_us > now_us)
+        return min(later, default=FOREVER_US)
 
     def cost(self, held: Sequence[tuple[str, str, int]], granted_us: int, since_us: int, until_us: int) -> int:
         """Fen for `held` (accelerator, lot, devices) between two times, at the prices in force when it was granted.

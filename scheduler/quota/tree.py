@@ -53,10 +53,10 @@ class TenantTree:
     shares; `unit`, int64[resources], is the one over the other.
 
     Resources are the accelerators of the catalog, `family:<family>`, `track:<track>`, `compute_units` (in thousandths)
-    and `money` (its limit is its budget). `claimed` marks where a tenant has a nominal quota; `nominal` is that quota,
-    or the sum of the children's. `borrowing` is how much may be held beyond it, `lending` how much of it others may
-    hold; both UNLIMITED where nothing else is said and the tenant has no nominal quota of its own. `governed` marks the
-    resources on which anybody has a nominal quota.
+    and `money` (fen per hour of what is held, at the prices of its grant). `claimed` marks where a tenant has
+    a nominal quota; `nominal` is that quota, or the sum of the children's. `borrowing` is how much may be held beyond
+    it, `lending` how much of it others may hold; both UNLIMITED where nothing else is said and the tenant has no
+    nominal quota of its own. `governed` marks the resources on which anybody has a nominal quota.
 
     `limits` is int64[3, tenants, resources] in thousandths, by tier: production within nominal; standard within nominal
     and what may be borrowed; everybody within the ceiling. `limit` is the lowest that binds a standard job. `refuses`
@@ -102,12 +102,14 @@ class TenantTree:
         self.limited[0] |= self.refuses
         for tenant_column in self.budgets:
             self.limited[(2, *tenant_column)] = True
-        self._priced = any(column == self.resource_index[MONEY] for _, column in self.budgets)
+        self.counts_money = bool(self.limited[:, :, self.resource_index[MONEY]].any())
+        self._fen: Mapping[str, int] = {}
+        self._idle_part = 1.0
         self.limit: Int = np.minimum(self.limits[1], self.limits[2])
-        self._uses: dict[tuple[tuple[Chosen, ...], int], tuple[tuple[int, int], ...]] = {}
-        self._places: dict[tuple[int, int, tuple[Chosen, ...], int], tuple[Int, Int]] = {}
+        self._uses: dict[tuple[tuple[Chosen, ...], int, int], tuple[tuple[int, int], ...]] = {}
+        self._places: dict[tuple[int, int, tuple[Chosen, ...], int, int], tuple[Int, Int]] = {}
         self._levels: dict[tuple[int, int], Int] = {}
-        self._amounts: dict[tuple[int, tuple[Chosen, ...], int], tuple[Int, Int]] = {}
+        self._amounts: dict[tuple[int, tuple[Chosen, ...], int, int], tuple[Int, Int]] = {}
         self.user_limit: tuple[int, ...] = (
             UNLIMITED,
             *(
@@ -176,8 +178,8 @@ class TenantTree:
         return np.where(found < UNLIMITED, found * self.unit, UNLIMITED)
 
     def shown(self, column: int, amount: int) -> float:
-        """An amount of a resource that is held, in devices (whole where it is whole) or in its own unit."""
-        unit = int(self.unit[column])
+        """An amount of a resource that is held, in devices (whole where it is whole), CNY per hour, or its own unit."""
+        unit = int(self.unit[column]) if column != self.resource_index[MONEY] else 100
         return amount // unit if amount % unit == 0 else amount / unit
 
     def keep_promises(self, entitled: Int) -> None:
@@ -197,46 +199,61 @@ class TenantTree:
         found[0] = False  # the root has what nobody was promised
         return found
 
-    def uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
-        """What a choice takes from each resource: (column, amount), every column once, ascending."""
-        key = (chosen, charge)
+    def price(self, fen: Mapping[str, int], idle_part: float) -> bool:
+        """Put prices of a device-hour in force, by accelerator, of which opportunistic jobs pay `idle_part`; True where
+        they are others than before. What is held already keeps its own."""
+        changed = (fen, idle_part) != (self._fen, self._idle_part)
+        self._fen, self._idle_part = fen, idle_part
+        return changed
+
+    def fen_per_hour(self, chosen: tuple[Chosen, ...], job_class: JobClass) -> int:
+        """What a choice would cost at the prices in force; 0 where nothing limits money."""
+        if not self.counts_money:
+            return 0
+        whole = sum(part.amount * self._fen.get(part.accelerator, 0) for part in chosen) // WHOLE_DEVICE
+        return round(whole * self._idle_part) if job_class is JobClass.OPPORTUNISTIC else whole
+
+    def uses(self, chosen: tuple[Chosen, ...], charge: int, fen: int = 0) -> tuple[tuple[int, int], ...]:
+        """What a choice takes from each resource: (column, amount), every column once, ascending. `fen` per hour."""
+        key = (chosen, charge, fen)
         found = self._uses.get(key)
         if found is None:
             if len(self._uses) >= REMEMBERED_CHOICES:
                 self._uses.clear()
-            found = self._uses[key] = self._sum_uses(chosen, charge)
+            found = self._uses[key] = self._sum_uses(chosen, charge, fen)
         return found
 
-    def places(self, tenant: int, tier: int, chosen: tuple[Chosen, ...], charge: int) -> tuple[Int, Int]:
+    def places(self, tenant: int, tier: int, chosen: tuple[Chosen, ...], charge: int, fen: int = 0) -> tuple[Int, Int]:
         """int64[tiers, levels and resources]: where the choice counts in an array [3, tenants, resources] laid flat,
         for the classes from `tier` on; and as many amounts."""
-        key = (tenant, tier, chosen, charge)
+        key = (tenant, tier, chosen, charge, fen)
         found = self._places.get(key)
         if found is None:  # a start is looked at some five times between its choice and its end
             levels = self._levels.get((tenant, tier))
             if levels is None:
                 rows = np.arange(tier, len(TIERS))[:, None] * len(self.names) + np.array(self.paths[tenant])
                 levels = self._levels[tenant, tier] = rows.reshape(-1, 1) * len(self.resources)
-            columns, amounts = self._amounts_on(len(levels), chosen, charge)
+            columns, amounts = self._amounts_on(len(levels), chosen, charge, fen)
             if len(self._places) >= REMEMBERED_PLACES:
                 self._places.clear()
             found = self._places[key] = (levels + columns).reshape(-1), amounts
         return found
 
-    def _amounts_on(self, levels: int, chosen: tuple[Chosen, ...], charge: int) -> tuple[Int, Int]:
+    def _amounts_on(self, levels: int, chosen: tuple[Chosen, ...], charge: int, fen: int) -> tuple[Int, Int]:
         """int64[resources]: the columns of a choice; int64[levels and resources]: what it takes, for each level."""
-        found = self._amounts.get((levels, chosen, charge))
+        key = (levels, chosen, charge, fen)
+        found = self._amounts.get(key)
         if found is None:
             if len(self._amounts) >= REMEMBERED_CHOICES:
                 self._amounts.clear()
-            pairs = np.array(self.uses(chosen, charge), dtype=np.int64)
-            found = self._amounts[levels, chosen, charge] = pairs[:, 0].copy(), np.tile(pairs[:, 1], levels)
+            pairs = np.array(self.uses(chosen, charge, fen), dtype=np.int64)
+            found = self._amounts[key] = pairs[:, 0].copy(), np.tile(pairs[:, 1], levels)
         return found
 
-    def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int) -> tuple[tuple[int, int], ...]:
+    def _sum_uses(self, chosen: tuple[Chosen, ...], charge: int, fen: int) -> tuple[tuple[int, int], ...]:
         amounts: dict[int, int] = {self.resource_index[COMPUTE_UNITS]: charge}
-        if self._priced:  # counted by devices: its account is kept in fen, elsewhere
-            amounts[self.resource_index[MONEY]] = sum(part.amount for part in chosen)
+        if fen and self.counts_money:
+            amounts[self.resource_index[MONEY]] = fen
         for part in chosen:
             for column in self._columns[part.accelerator]:
                 amounts[column] = amounts.get(column, 0) + part.amount

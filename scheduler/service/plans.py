@@ -223,7 +223,7 @@ def _victim(state: State, event: StopOrdered) -> View:
 def _quota(state: State, job: JobRecord, decision: Decision, allocation: Allocation | None) -> Iterator[View]:
     """Limits that the start would use, from the tenant upwards; without a start, before and after are equal."""
     tree = state.tree
-    uses = tree.uses(allocation.chosen, allocation.charge) if allocation else ()
+    uses = tree.uses(allocation.chosen, allocation.charge, allocation.fen_per_hour or 0) if allocation else ()
     for level in tree.paths[state.tenant_of(job)]:
         for column, amount in uses:
             limit = int(tree.limit[level, column])

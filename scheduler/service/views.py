@@ -56,6 +56,10 @@ def reason_view(reason: Reason | None) -> View | None:
             view[name] = getattr(reason, name)
     if reason.need or reason.have:
         view["need"], view["have"] = reason.need, reason.have
+    if reason.limit or reason.used:
+        view["limit"], view["used"] = reason.limit, reason.used
+    if reason.tenant:
+        view["tenant"] = reason.tenant
     if reason.until_us:
         view["until"] = iso(reason.until_us)
     return view

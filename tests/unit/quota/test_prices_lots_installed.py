@@ -3,7 +3,6 @@
 import pytest
 
 from scheduler.model.accelerators import Catalog
-from scheduler.model.allocations import Chosen
 from scheduler.model.cluster import Cell, Cluster, NodeGroup, Pool
 from scheduler.model.reasons import ReasonCode
 from scheduler.model.rules import (
@@ -21,6 +20,7 @@ from scheduler.model.rules import (
     TrancheState,
     Use,
 )
+from scheduler.model.units import FOREVER_US
 from scheduler.quota.eligibility import ineligible, violated
 from scheduler.quota.installed import deliveries, entering_refused, installed_share, worth
 from scheduler.quota.lots import closed_groups, excluded_groups, standings
@@ -67,7 +67,7 @@ def test_a_price_holds_from_its_date_until_the_next():
     assert [book.fen_per_device_hour("h200", t, "lot-1") for t in (4, 5)] == [1450, 1510]
     assert book.fen_per_device_hour("h200", 5, "lot-2") == 1450
     assert book.fen_per_device_hour("h20-96", 5) == 0
-    assert book.cost_per_hour((Chosen("h200", 2), Chosen("h20-96", 4)), 0) == 2900
+    assert [book.next_change_us(t) for t in (0, 5, 9, 10)] == [5, 10, 10, FOREVER_US]
     assert book and not PriceBook(())
 
 
