@@ -117,36 +117,44 @@ def _settled(
         choice = without_needless_moves(snapshot, problem, choose(ruled.problem))
         seating = Seating(snapshot, who, leaving, now_us)
         homeless = seating.seat(problem, choice)
-        if not homeless or rounds == MAX_ROUNDS:
-            break
-        if choice.certificate is not None and len(numbers) >= snapshot.config.policy.many_jobs:
-            return _seated_alone(_Found(problem, ruled, choice, seating, rounds, 0.0), choose, homeless)
         masked |= homeless
+        alone = choice.certificate is not None and len(numbers) >= snapshot.config.policy.many_jobs
+        if not homeless or rounds == MAX_ROUNDS or alone:
+            break
+    option = choice.option
+    if homeless and alone and rounds < MAX_ROUNDS:
+        option, homeless, asked = _asked_again(ruled.problem, choice, seating, choose, masked)
+        rounds += asked
     if homeless:
         seating.seat_greedily(ruled.strict(), {number for number, _ in homeless})
     if between is None:
-        make_room(snapshot, seating, masked | homeless, now_us)
-    return _Found(problem, ruled, choice, seating, rounds, lacks(problem, choice, choice.option, seating))
+        make_room(snapshot, seating, masked, now_us)
+    lack = lacks(problem, choice, option, seating)
+    return _Found(problem, ruled, replace(choice, option=option), seating, rounds, lack)
 
 
-def _seated_alone(found: _Found, choose: Policy, homeless: set[tuple[int, int]]) -> _Found:
-    """Where jobs are many, those without a place choose again at the prices that were found; the others do not."""
-    whole, first, seating = found.ruled.problem, found.choice, found.seating
-    option, masked, rounds = first.option.copy(), whole.open.copy(), found.rounds
-    while homeless and rounds < MAX_ROUNDS:
-        rounds += 1
+def _asked_again(
+    whole: Problem, first: Choice, seating: Seating, choose: Policy, masked: set[tuple[int, int]]
+) -> tuple[NDArray[np.int64], set[tuple[int, int]], int]:
+    """Where jobs are many, those of `masked` choose again at the prices that were found, as long as some find no place;
+    the others do not. The options of all, who has found none, and how often they were asked.
+
+    `masked` grows by what found no place.
+    """
+    option, shut = first.option.copy(), whole.open.copy()
+    homeless, asked = set(masked), 0
+    while homeless and asked < MAX_ROUNDS - 1:
+        asked += 1
         places = dict(homeless)
         jobs = np.flatnonzero(np.isin(whole.number, list(places)))
-        masked[whole.ptr[jobs] + [places[n] for n in whole.number[jobs].tolist()]] = False
+        shut[whole.ptr[jobs] + [places[n] for n in whole.number[jobs].tolist()]] = False
         option[jobs] = NONE
-        part = at_standing_prices(replace(whole, open=masked), first, option, jobs)
+        part = at_standing_prices(replace(whole, open=shut), first, option, jobs)
         again = choose(part)
         option[jobs] = np.where(again.option == NONE, NONE, again.option - part.ptr[:-1] + whole.ptr[jobs])
         homeless = seating.seat(part, again)
-    if homeless:
-        seating.seat_greedily(found.ruled.strict(), {number for number, _ in homeless})
-    lack = lacks(found.problem, first, option, seating)
-    return replace(found, choice=replace(first, option=option), rounds=rounds, lack=lack)
+        masked |= homeless
+    return option, homeless, asked
 
 
 def _returning(snapshot: Snapshot, who: Candidates) -> NDArray[np.int64]:

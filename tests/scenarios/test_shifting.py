@@ -8,12 +8,16 @@ from scheduler.engine.image import decode, encode
 from scheduler.model.events import JobAction
 from scheduler.model.jobs import Checkpoint, Job, Level, Moves, Topology
 from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.policy import Policy
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
 from scheduler.policies import DEALS, POLICIES
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
 from tests.support.harness import Table
 
 SAVES = Checkpoint(path="c", save_us=S, restart_us=S)
+CROWDED = msgspec.structs.replace(QUICK, many_jobs=0, gap=1.0)
+"""As where jobs are many: newcomers are decided about alone for a minute, until much is missing."""
+
 SINGLE_CELL = sorted(set(POLICIES) - set(DEALS) - {"fifo"})
 
 
@@ -30,9 +34,11 @@ def gang(name: str = "gang", count: int = 4, **more: object) -> Job:
     return msgspec.structs.replace(spec, roles=(msgspec.structs.replace(role, resources=resources),))
 
 
-def scattered(policy: str = "priority", *, unsaved: float = 10.0, **spec: object) -> tuple[Table, list[JobRecord]]:
+def scattered(
+    policy: str = "priority", *, unsaved: float = 10.0, settings: Policy = QUICK, **spec: object
+) -> tuple[Table, list[JobRecord]]:
     """Two nodes of four h200 with one job of one device on each, and no other within an hour's run."""
-    named = msgspec.structs.replace(QUICK, name=policy, placement="spread")
+    named = msgspec.structs.replace(settings, name=policy, placement="spread")
     at = Table(configured(cluster([pool("h200", 2, 4)]), policy=named))
     jobs = [at.submit(long(f"s{n}", 1, **{"checkpoint": SAVES, **spec})) for n in range(2)]
     at.run_all(*jobs)
@@ -59,6 +65,27 @@ def test_the_job_that_loses_least_moves_and_both_start_when_it_has_left(policy):
     assert sorted(at.starts()) == ["gang", "s0"]
     nodes = {found.spec.name: found.attempts[-1].allocation.grants[0].node for found in (asks, *jobs)}
     assert nodes["s0"] == nodes["s1"] != nodes["gang"]
+
+
+def test_where_jobs_are_many_they_move_at_the_next_whole_solution():
+    at, _ = scattered("balanced", settings=CROWDED)
+    at.later(60)
+    at.submit(gang())
+    assert at.stops() == [("s0", "resize")] and at.plan.whole
+    assert at.stops() == [], "what moves already is not moved again"
+    left(at)
+    assert sorted(at.starts()) == ["gang", "s0"]
+
+
+def test_where_jobs_are_many_nobody_moves_for_a_newcomer():
+    at, _ = scattered("balanced", settings=CROWDED)
+    at.later(60)
+    assert at.stops() == [] and at.plan.whole
+    at.later(1)
+    at.submit(gang())
+    assert at.stops() == [] and not at.plan.whole
+    at.later(60)
+    assert at.stops() == [("s0", "resize")] and at.plan.whole
 
 
 def test_nobody_moves_where_the_moves_cost_more_than_they_gain():
