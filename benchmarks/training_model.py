@@ -5,6 +5,7 @@
     python benchmarks/training_model.py --measurements FIT --score OTHER [-o json]
     python benchmarks/training_model.py --measurements F --protocol memory|speed|ratios|layout-assumed
     python benchmarks/training_model.py --profiles F       # step times of black boxes, as Sia publishes them
+    python benchmarks/training_model.py --runs F           # MLPerf's times to train, scored and never fitted
 
 `leave-device-out` leaves out every row of an accelerator; with `--observations K` the fit also gets K rows of a device,
 drawn anew many times, and the others are scored. `leave-model-out` scores devices and software that the fit has.
@@ -21,6 +22,7 @@ coefficients.
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,14 @@ import numpy as np
 from benchmarks._scores import document, rounded
 from benchmarks._training_facts import black_box, memory, ratios, speed
 from benchmarks._training_rows import Measured, read_training
+from benchmarks._training_runs import read_runs, score_runs
 from benchmarks._training_table import BoolArray, Scored, Table, assumed_layouts, shipped_coefficients
+from scheduler.config import load_fit, shipped
 from scheduler.config.dump import dump_yaml
 from scheduler.config.profiles import encode_profiles, plain_fit
 from scheduler.errors import DualtrackError
 from scheduler.profiles.training_model import predict_steps
+from scheduler.profiles.training_rates import TrainingCoefficients
 
 PROTOCOLS = ("in-sample", "leave-model-out", "leave-device-out", "scale", "layout-assumed", "memory", "speed", "ratios")
 SMALL, LARGE = 64, 128
@@ -153,18 +158,24 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--observations", type=int, default=0)
     parser.add_argument("--draws", type=int, default=DRAWS, help="times that observations of a device are drawn")
     parser.add_argument("--profiles", type=Path, help="Sia's profile_placements")
+    parser.add_argument("--runs", type=Path, help="MLPerf's training runs")
     parser.add_argument("--write", type=Path, help="write the coefficients of a fit to all rows")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     given = parser.parse_args()
-    if not given.measurements and not given.profiles:
-        parser.error("give --measurements or --profiles")
+    if not (given.measurements or given.profiles or given.runs):
+        parser.error("give --measurements, --profiles or --runs")
     return given
 
 
 def found_by(given: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, int]]:
     found = list(black_box(given.profiles)) if given.profiles else []
+    unused: Counter[str] = Counter()
+    if given.runs:
+        runs, unused = read_runs(given.runs)
+        fitted = load_fit(shipped("profiles", "training"), "training", TrainingCoefficients)
+        found.extend(score_runs(runs, fitted))
     if not given.measurements:
-        return found, {}
+        return found, dict(unused)
     rows, left_out = read_training(given.measurements)
     if given.score:
         others, more = read_training(given.score)
