@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from scheduler.engine.state import State
-from scheduler.engine.statement import Statement
 from scheduler.errors import PlanRejectedError
 from scheduler.model.events import (
     Allocated,
@@ -17,6 +16,8 @@ from scheduler.model.events import (
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.plan import Plan, PlannedStart
 from scheduler.placement.feasibility import admits
+from scheduler.placement.room import Room
+from scheduler.quota.ledger import Ledger
 
 __all__ = ["decisions"]
 
@@ -48,25 +49,30 @@ def _ends(state: State, plan: Plan) -> Iterator[Event]:
 
 
 def _starts(state: State, plan: Plan) -> Iterator[Event]:
-    statement = Statement(state.room, state.ledger)
+    room = state.room.fork(indexed=False)
+    payers = [(state.tenant_of(state.jobs[start.job]), start.allocation) for start in plan.starts]
+    ledger = None if state.ledger.admits_all(payers) else state.ledger.fork()
     for start in plan.starts:
-        _check(state, statement, start, plan.now_us)
+        _check(state, room, ledger, start, plan.now_us)
         priced = state.priced(start.allocation, plan.now_us)
         yield Allocated(start.job, len(state.jobs[start.job].attempts) + 1, state.epoch, priced)
 
 
-def _check(state: State, statement: Statement, start: PlannedStart, now_us: int) -> None:
+def _check(state: State, room: Room, ledger: Ledger | None, start: PlannedStart, now_us: int) -> None:
+    """`room` and `ledger` are as the starts before have left them; no ledger where no limit is in anybody's way."""
     job, allocation = state.jobs[start.job], start.allocation
     if job.state is not JobState.WAITING:
         raise PlanRejectedError(f"job {start.job} is {job.state} and cannot start")
-    tenant, user = state.tenant_of(job), job.actor.user
-    if not admits(statement.room, allocation.grants):
+    if not admits(room, allocation.grants):
         raise PlanRejectedError(f"job {start.job} does not fit where the plan puts it")
-    if statement.ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
-        raise PlanRejectedError(f"job {start.job} exceeds a limit of its tenant")
+    room.take(allocation.grants)
+    if ledger is not None:
+        tenant, user = state.tenant_of(job), job.actor.user
+        if ledger.shortages(tenant, user, allocation.chosen, allocation.charge, allocation.job_class):
+            raise PlanRejectedError(f"job {start.job} exceeds a limit of its tenant")
+        ledger.add(tenant, user, allocation)
     if state.windows.keep_off(job, state.rows_of[start.job].rows, allocation, now_us):
         raise PlanRejectedError(f"job {start.job} would still run when its nodes are reserved")
-    statement.take(tenant, user, allocation)
 
 
 def _notes(state: State, plan: Plan) -> Iterator[Event]:

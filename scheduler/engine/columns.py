@@ -84,6 +84,7 @@ class _Table:
         self._written = 0
         self._pending: list[tuple[object, ...]] = []
         self._array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
+        self._at = {name: column.data for name, column in self._array.items()}
 
     @property
     def array(self) -> dict[str, NDArray[Any]]:
@@ -91,6 +92,13 @@ class _Table:
         if self._pending:
             self._write()
         return self._array
+
+    @property
+    def at(self) -> dict[str, "memoryview[Any]"]:
+        """The same for one value at a time, which is faster by half."""
+        if self._pending:
+            self._write()
+        return self._at
 
     def add(self, rows: Iterable[tuple[object, ...]]) -> int:
         """Returns the number of the first."""
@@ -106,6 +114,7 @@ class _Table:
             if self.size > len(column):
                 self._array[name] = np.zeros(max(2 * len(column), self.size), dtype=column.dtype)
                 self._array[name][:first] = column[:first]
+                self._at[name] = self._array[name].data
             self._array[name][first : self.size] = values
         self._written, self._pending = self.size, []
 
@@ -138,9 +147,9 @@ class Columns:
 
     def put(self, number: int, values: Mapping[str, object]) -> None:
         """Write values of one job, by column."""
-        array = self.jobs.array
+        at = self.jobs.at
         for name, value in values.items():
-            array[name][number] = value
+            at[name][number] = value
 
     def enter(self, values: Mapping[str, object]) -> int:
         """Add a job: a value for each column. Returns its number here."""

@@ -44,4 +44,4 @@ class Engine:
     @property
     def wake_us(self) -> int | None:
         """When to decide again though nothing happened, or None. Ask after the events of a decision are folded."""
-        return self.state.alarms[0][0] if self.state.alarms else None
+        return self.state.alarms.first_us

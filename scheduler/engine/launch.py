@@ -85,7 +85,7 @@ def _task(state: State, job: JobRecord, attempt: Attempt, grant: Grant, ranks: t
     emulated = fleet.pools[fleet.pool.item(grant.node)].emulated
     world, size, first, count = ranks
     return Task(
-        node=fleet.cluster.node_name(grant.node),
+        node=fleet.node_name(grant.node),
         node_index=grant.node,
         role=role.name,
         accelerator=kind.name,

@@ -50,9 +50,9 @@ class Snapshot:
 
 
 def take(state: State, now_us: int) -> Snapshot:
-    due = state.alarms_until(now_us)
     state.room.closed = state.book.closed_nodes(now_us)  # a licence may have ended since
     refresh_limits(state, now_us)
+    due, next_alarm_us = state.alarms.at(now_us)
     return Snapshot(
         version=state.version,
         epoch=state.epoch,
@@ -67,7 +67,7 @@ def take(state: State, now_us: int) -> Snapshot:
         columns=state.columns,
         array_held=state.array_held,
         due=due,
-        next_alarm_us=state.next_alarm_us(now_us),
+        next_alarm_us=next_alarm_us,
         prices=state.prices,
         tenant_of=state.tenant_of,
         windows=state.windows,

@@ -1,6 +1,5 @@
 """The one mutable aggregate: values plus columns, changed by folding events and by nothing else."""
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable
 from typing import Self
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from scheduler.engine.accounts import Accounts
+from scheduler.engine.alarms import Alarms
 from scheduler.engine.columns import CLASSES, NONE, STATES, Columns
 from scheduler.engine.deadlines import next_alarm
 from scheduler.engine.in_service import in_service
@@ -54,8 +54,7 @@ class StateImage(Struct, frozen=True, kw_only=True):
 class State:
     """Jobs by number, and everything derived from them: room, ledger, rows, indexes.
 
-    `alarms` is sorted (time_us, job): when time alone makes something of a job due. `waiting` counts the jobs that
-    wait, by user and tenant.
+    `alarms` tell when time alone makes something of a job due. `waiting` counts the jobs that wait, by user and tenant.
     """
 
     def __init__(self, config: Configured) -> None:
@@ -68,8 +67,7 @@ class State:
         self.keys: dict[tuple[str, str, str], list[int]] = {}
         self.dependents: dict[int, list[int]] = {}
         self.array_held: dict[int, int] = {}
-        self.alarms: list[tuple[int, int]] = []
-        self._alarm_of: dict[int, int] = {}
+        self.alarms = Alarms()
         self._owners: dict[tuple[str, str], int] = {}
         self.waiting: dict[str, dict[str, int]] = {}
         self.prices: tuple[tuple[str, float], ...] = ()
@@ -147,7 +145,6 @@ class State:
         self.columns = Columns()
         self.array_held.clear()
         self.alarms.clear()
-        self._alarm_of.clear()
         self.book.forget_running()
         self.accounts = Accounts(self.config, self.tree)
         self.learned = self.rows.learned = Learned(self.config.catalog, self.fleet.present, self.fleet.emulated)
@@ -306,7 +303,7 @@ class State:
         """Drop a job that has ended from the indexes of live ones; its record stays."""
         del self.rows_of[job.number]
         self.columns.bury(job.number)
-        self.set_alarm(job.number, FOREVER_US)
+        self.alarms.set(job.number, FOREVER_US)
         if self.columns.wasteful:
             self._lay_anew()
 
@@ -322,50 +319,26 @@ class State:
 
     def watch_money(self, changes_us: int) -> None:
         """Have a cycle look when the period of a spent budget ends or prices change; FOREVER_US for never."""
-        if self._alarm_of.get(_MONEY, FOREVER_US) != changes_us:
-            self.set_alarm(_MONEY, changes_us)
-
-    def set_alarm(self, number: int, time_us: int) -> None:
-        """When time alone makes something of the job due; FOREVER_US for never."""
-        old = self._alarm_of.pop(number, None)
-        if old is not None:
-            del self.alarms[bisect_left(self.alarms, (old, number))]
-        if time_us < FOREVER_US:
-            self._alarm_of[number] = time_us
-            insort(self.alarms, (time_us, number))
-
-    def alarms_until(self, now_us: int) -> tuple[int, ...]:
-        """Jobs whose alarm has rung by `now_us`, the earliest first."""
-        rung = self.alarms[: bisect_left(self.alarms, (now_us + 1, _MONEY))]
-        return tuple(number for _, number in rung if number >= 0)
-
-    def next_alarm_us(self, now_us: int) -> int | None:
-        """When the first alarm rings that has not rung by `now_us`."""
-        later = bisect_left(self.alarms, (now_us + 1, _MONEY))
-        return self.alarms[later][0] if later < len(self.alarms) else None
+        self.alarms.set(_MONEY, changes_us)
 
     def watch_windows(self, now_us: int) -> None:
         """Have a cycle look when the next reserved window ends."""
-        self.set_alarm(_WINDOWS, self.windows.next_end_us(now_us))
+        self.alarms.set(_WINDOWS, self.windows.next_end_us(now_us))
 
     def watch_round(self, begins_us: int) -> None:
         """Have a cycle look when the policy's next round begins; FOREVER_US if nobody waits for it."""
-        self.set_alarm(_ROUND, begins_us)
+        self.alarms.set(_ROUND, begins_us)
 
     def touch(self, job: JobRecord, now_us: int) -> None:
         """Bring the columns and the alarm of a changed job up to date."""
         attempt = job.attempt
         started_us = attempt.started_us if attempt is not None else None
-        self.columns.put(
-            job.number,
-            {
-                "state": STATES.index(job.state),
-                "priority": job.priority,
-                "not_before_us": job.not_before_us,
-                "reason": key_of(job.reason),
-                "started_us": FOREVER_US if started_us is None else started_us,
-            },
-        )
+        at, number = self.columns.jobs.at, job.number
+        at["state"][number] = STATES.index(job.state)
+        at["priority"][number] = job.priority
+        at["not_before_us"][number] = job.not_before_us
+        at["reason"][number] = key_of(job.reason)
+        at["started_us"][number] = FOREVER_US if started_us is None else started_us
         note_progress(self.columns, job)
         self.watch(job, now_us)
 
@@ -373,7 +346,7 @@ class State:
         """Set the job's alarm to what is due next."""
         rows = self.rows_of.get(job.number)
         due_us = FOREVER_US if rows is None else next_alarm(job, rows, self.config.policy, now_us)
-        self.set_alarm(job.number, due_us)
+        self.alarms.set(job.number, due_us)
 
     def live_named(self, tenant: str, name: str) -> JobRecord | None:
         """The live job of that name in the tenant, or None."""

@@ -1,6 +1,7 @@
 """Which node is what: the nodes of a cluster in numbers, as they stay while a configuration is in force."""
 
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class Fleet:
         self.accelerators: tuple[str, ...] = catalog.names
         self.accelerator_index = {name: i for i, name in enumerate(self.accelerators)}
         sizes = [pool.nodes for pool in self.pools]
+        self._first_of_pool = [0, *accumulate(sizes)]
         pool_cells = [i for i, cell in enumerate(cluster.cells) for _ in cell.pools]
         self.pool = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         self.cell = np.array(pool_cells, dtype=np.int32)[self.pool]
@@ -73,6 +75,11 @@ class Fleet:
     @property
     def shelf_count(self) -> int:
         return len(self.cells) * len(self.accelerators)
+
+    def node_name(self, node: int) -> str:
+        """As `Cluster.node_name`, without a look at the pools before it."""
+        pool = self.lies[node][3]
+        return f"{self.pools[pool].name}-{node - self._first_of_pool[pool]}"
 
     def shelf_of(self, cell: int, accelerator: str) -> int:
         return cell * len(self.accelerators) + self.accelerator_index[accelerator]

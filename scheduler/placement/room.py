@@ -56,12 +56,13 @@ class Room:
                 self.set_state(index, change.state)
         self.set_foreign(fleet.cluster.foreign)
 
-    def fork(self) -> Self:
+    def fork(self, *, indexed: bool = True) -> Self:
         """An independent copy for hypotheses; the fleet is shared.
 
-        What a copy asks of the index, its next sister gets ready made: copying is much faster than building.
+        What a copy asks of the index, its next sister gets ready made: copying is much faster than building. A copy in
+        which nothing will be searched is better off without: `indexed` False.
         """
-        for shelf in self._asked - self._index.keys():
+        for shelf in self._asked - self._index.keys() if indexed else ():
             self.index(shelf)
         copy = type(self).__new__(type(self))
         copy.fleet = self.fleet
@@ -78,8 +79,8 @@ class Room:
         copy.stamp = self.stamp.copy()
         copy._stamps = self._stamps
         copy._asked = self._asked
-        copy._index = {shelf: index.fork() for shelf, index in self._index.items()}
-        copy._level = {shelf: level.copy() for shelf, level in self._level.items()}
+        copy._index = {shelf: index.fork() for shelf, index in self._index.items()} if indexed else {}
+        copy._level = {shelf: level.copy() for shelf, level in self._level.items()} if indexed else {}
         copy._look_closely()
         return copy
 

@@ -1,6 +1,6 @@
 """The ledger: what each tenant and user holds, a sum over the live allocations and nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -106,6 +106,29 @@ class Ledger:
             else:
                 self.user_devices.pop((level, user), None)
 
+    def admits_all(self, wanted: Sequence[tuple[int, Allocation]]) -> bool:
+        """Whether the tenants can take these one after the other, found at once from what all of them take together:
+        what fits with all others fits with those before it. False too where each has to be looked at by itself."""
+        tree = self.tree
+        found = []
+        for tenant, allocation in wanted:
+            first = tier_of(allocation.job_class)
+            if tree.user_levels[tenant] or self._is_peculiar(tenant, first):
+                return False
+            fen = allocation.fen_per_hour or 0
+            found.append(tree.places(tenant, first, allocation.chosen, allocation.charge, fen))
+        if not found:
+            return True
+        places = np.concatenate([where for where, _ in found])
+        held = self.held.reshape(-1).copy()
+        np.add.at(held, places, np.concatenate([amounts for _, amounts in found]))
+        return bool((held.take(places) <= self.limits.take(places)).all())
+
+    def _is_peculiar(self, tenant: int, tier: int) -> bool:
+        """Whether more than the limits stands between the tenant's jobs of the tier and what is idle."""
+        kept = tier <= STANDARD and not self.tree.lends_all
+        return kept or (tier == PRODUCTION and bool(self.tree.refuses[tenant].any()))
+
     def shortages(
         self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, job_class: JobClass = JobClass.STANDARD
     ) -> tuple[Shortage, ...]:
@@ -145,12 +168,10 @@ class Ledger:
         unit = int(self.tree.unit[column])
         return self.tree.resources[column], -(-need // unit), max(0, have) // unit, limit // unit
 
-    def _is_free(
-        self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, fen: int, first: int
-    ) -> bool:
+    def _is_free(self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, fen: int, first: int) -> bool:
         """True where nothing is short, found at once for all limits; False where each has to be looked at."""
         tree = self.tree
-        if (first <= STANDARD and not tree.lends_all) or (first == PRODUCTION and tree.refuses[tenant].any()):
+        if self._is_peculiar(tenant, first):
             return False
         for level in tree.user_levels[tenant]:
             if self.user_devices.get((level, user), 0) + sum(c.amount for c in chosen) > tree.user_limit[level]:

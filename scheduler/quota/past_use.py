@@ -34,14 +34,18 @@ class PastUse:
         self._buckets: dict[int, Int] = {}  # number -> thousandths x ms per tenant
         self._rate: Int = np.zeros(tenants, dtype=np.int64)
         self._booked_us: Int = np.zeros(tenants, dtype=np.int64)
+        # the same for one tenant at a time: three times as fast, and plain integers
+        self._rate_at, self._booked_at = self._rate.data, self._booked_us.data
 
     def change(self, path: Sequence[int], worth: int, time_us: int) -> None:
         """From then on the tenants of `path` hold so much more (or less). Changes may be told in any order: what is
         held since before the last one is booked up to it."""
         for tenant in path:
-            self._close(tenant, time_us)
-            self._book(tenant, worth, time_us, int(self._booked_us[tenant]))
-            self._rate[tenant] += worth
+            if time_us > self._booked_at[tenant]:
+                self._close(tenant, time_us)
+            else:
+                self._book(tenant, worth, time_us, self._booked_at[tenant])
+            self._rate_at[tenant] += worth
 
     def add(self, path: Sequence[int], worth: int, from_us: int, until_us: int) -> None:
         """What was held for a span that is over."""
@@ -50,8 +54,8 @@ class PastUse:
 
     def _close(self, tenant: int, time_us: int) -> None:
         """Book what the tenant has held until now. Spans may be cut anywhere: whole milliseconds add up."""
-        self._book(tenant, int(self._rate[tenant]), int(self._booked_us[tenant]), time_us)
-        self._booked_us[tenant] = max(time_us, int(self._booked_us[tenant]))
+        self._book(tenant, self._rate_at[tenant], self._booked_at[tenant], time_us)
+        self._booked_at[tenant] = max(time_us, self._booked_at[tenant])
 
     def _book(self, tenant: int, worth: int, from_us: int, until_us: int) -> None:
         if not worth or until_us <= from_us:

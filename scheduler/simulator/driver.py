@@ -211,8 +211,9 @@ class Driver:
     def wake_us(self) -> int | None:
         """When a cycle is due by itself, in the world's time."""
         due = [self._next_cycle_us] if self._changed else []
-        if self.state.alarms:  # not the plan's `wake_us`: folding its events has set further alarms
-            due.append(max(self.state.alarms[0][0] - self.offset_us, self._next_cycle_us))
+        alarm_us = self.state.alarms.first_us  # not the plan's `wake_us`: folding its events has set further alarms
+        if alarm_us is not None:
+            due.append(max(alarm_us - self.offset_us, self._next_cycle_us))
         earliest, round_us = min(due, default=None), self._overheads.round_us
         if earliest is None or round_us <= 0 or self._vacated:
             return earliest

@@ -258,7 +258,7 @@ def test_a_hold_keeps_imported_devices_back_only_while_a_waiting_job_could_take_
     assert (only.reason.code, only.reason.who, only.reason.need) == (ReasonCode.DOMESTIC_SHARE_HOLD, "used", 8)
     told = {r.chosen[0].accelerator: [x.code for x in r.reasons] for r in explain(at.state, only.number, at.now_us)}
     assert told["h200"] == [ReasonCode.DOMESTIC_SHARE_HOLD]
-    assert at.state.alarms and at.state.alarms[0][0] <= at.now_us + 60 * US_PER_S, "it is looked at again soon"
+    assert at.state.alarms.of(only.number) <= at.now_us + 60 * US_PER_S, "it is looked at again soon"
     at.later(60)
     at.decide()
     assert accelerators(only) == ["h200"], "no waiting job could take what is idle any more"
