@@ -57,6 +57,12 @@ def budget(found: Row | None) -> str:
     return f"{amount(found['used'])} of {amount(found['amount'])} {unit}"
 
 
+def _left(limit: float, used: float) -> float:
+    """Without the dust of subtracting parts of devices and fen."""
+    left = round(max(0, limit - used), 3)
+    return int(left) if left == int(left) else left
+
+
 def bar(ratio: float | None, width: int = 12) -> str:
     """`######------`"""
     if ratio is None:
@@ -184,7 +190,7 @@ QUOTAS: Final[Sequence[Column]] = (
     Column("IDLE USE", lambda r: str(r["opportunistic"]), right=True, wide=True),
     Column("CEILING", lambda r: "-" if r["ceiling"] is None else str(r["ceiling"]), right=True),
     Column("BUDGET", lambda r: budget(r["budget"]), right=True),
-    Column("FREE", lambda r: "-" if r["limit"] is None else str(max(0, r["limit"] - r["used"])), right=True),
+    Column("FREE", lambda r: "-" if r["limit"] is None else str(_left(r["limit"], r["used"])), right=True),
     Column("USE", lambda r: share(r["used"] / r["limit"]) if r["limit"] else "-", right=True),
     Column("RUNNING", lambda r: str(r["running"]), right=True),
     Column("WAITING", lambda r: str(r["waiting"]), right=True),

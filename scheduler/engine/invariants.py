@@ -95,7 +95,7 @@ def ledger_is_the_sum_of_allocations(state: State) -> None:
     for job in state.holding():
         if job.attempt is not None:
             fresh.add(state.tenant_of(job), job.actor.user, job.attempt.allocation)
-    _require(np.array_equal(fresh.used, state.ledger.used), "I7", "the ledger is not the sum of the allocations")
+    _require(np.array_equal(fresh.held, state.ledger.held), "I7", "the ledger is not the sum of the allocations")
     _require(fresh.user_devices == state.ledger.user_devices, "I7", "the users' ledger is not the sum")
 
 

@@ -14,7 +14,6 @@ from scheduler.model.events import Configured
 from scheduler.model.jobs import Job
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import ShareBasis
-from scheduler.model.tenants import JobClass
 from scheduler.model.units import FOREVER_US, US_PER_S, WHOLE_DEVICE
 from scheduler.placement.room import Fleet
 from scheduler.profiles.table import rate_of
@@ -138,12 +137,11 @@ class RuleBook:
             found[pool.accelerator] = max(fen, found.get(pool.accelerator, 0))
         return found
 
-    def fen_per_hour(self, allocation: Allocation, at_us: int, idle_part: float) -> tuple[int, ...]:
-        """Fen per hour of each role at the prices of `at_us`, by the lots of its nodes where these are still what they
-        were. Opportunistic jobs pay `idle_part` of it."""
-        part = idle_part if allocation.job_class is JobClass.OPPORTUNISTIC else 1.0
+    def fen_per_hour(self, allocation: Allocation, at_us: int) -> tuple[int, ...]:
+        """Fen per hour of each role at the full prices of `at_us`, by the lots of its nodes where these are still what
+        they were."""
         roles = enumerate(allocation.chosen) if self.prices else ()
-        return tuple(round(self._fen_of_role(allocation, role, chosen, at_us) * part) for role, chosen in roles)
+        return tuple(self._fen_of_role(allocation, role, chosen, at_us) for role, chosen in roles)
 
     def _fen_of_role(self, allocation: Allocation, role: int, chosen: Chosen, at_us: int) -> int:
         known = total = 0  # in thousandths

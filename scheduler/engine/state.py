@@ -25,7 +25,7 @@ from scheduler.model.cluster import Cluster, Foreign, NodeState
 from scheduler.model.events import Configured
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reservations import Reservation
-from scheduler.model.tenants import Tenant
+from scheduler.model.tenants import JobClass, Tenant
 from scheduler.model.units import FOREVER_US
 from scheduler.placement.room import Fleet, Room
 from scheduler.placement.verdict import whole_room
@@ -198,7 +198,9 @@ class State:
 
     def priced(self, allocation: Allocation, at_us: int) -> Allocation:
         """With its cost frozen at the prices of that time, by the nodes it holds."""
-        fen = sum(self.book.fen_per_hour(allocation, at_us, self.config.policy.opportunistic_charge))
+        fen = sum(self.book.fen_per_hour(allocation, at_us))
+        if allocation.job_class is JobClass.OPPORTUNISTIC:
+            fen = round(fen * self.config.policy.opportunistic_charge)
         return allocation if fen == allocation.fen_per_hour else msgspec.structs.replace(allocation, fen_per_hour=fen)
 
     def reprice(self, now_us: int) -> None:

@@ -111,7 +111,7 @@ def _fen_per_hour(state: State, attempt: Attempt) -> list[int]:
     """By role: parts of the cost that was frozen by the grant, as the price book has it for their nodes."""
     allocation = attempt.allocation
     frozen = allocation.fen_per_hour or 0
-    parts = state.book.fen_per_hour(allocation, attempt.allocated_us, state.config.policy.opportunistic_charge)
+    parts = state.book.fen_per_hour(allocation, attempt.allocated_us)
     if not any(parts):
         parts = tuple(chosen.amount for chosen in allocation.chosen)
     return proportional(parts, frozen) if frozen <= sum(parts) else [frozen * part // sum(parts) for part in parts]

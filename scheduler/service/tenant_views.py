@@ -53,6 +53,7 @@ def tenants_view(state: State, visible: Callable[[str], bool], now_us: int) -> l
 
 
 def _quota(state: State, tenant: int, quota: Quota, budgets: dict[tuple[int, int], BudgetUse]) -> View:
+    """Amounts in devices, compute units in thousandths, money in CNY per hour."""
     tree, ledger = state.tree, state.ledger
     column = tree.column_of(quota.resource)
     shown: View = {
@@ -75,13 +76,14 @@ def _quota(state: State, tenant: int, quota: Quota, budgets: dict[tuple[int, int
     at = tenant, column
     everybody, firm = int(ledger.held[-1][at]), int(ledger.held[STANDARD][at])
     limit, unit = int(tree.limit[at]), int(tree.unit[column])
-    if quota.resource != MONEY:
-        shown |= {
-            "used": tree.shown(column, everybody),
-            "production": tree.shown(column, int(ledger.held[PRODUCTION][at])),
-            "opportunistic": tree.shown(column, everybody - firm),
-            "limit": None if limit >= UNLIMITED else limit // unit,
-        }
+    shown |= {
+        "used": tree.shown(column, everybody),
+        "production": tree.shown(column, int(ledger.held[PRODUCTION][at])),
+        "opportunistic": tree.shown(column, everybody - firm),
+        "limit": None if limit >= UNLIMITED else tree.shown(column, limit),
+    }
+    if quota.resource == MONEY and quota.ceiling is not None:
+        shown["ceiling"] = tree.shown(column, quota.ceiling)
     if tree.claimed[at]:
         shown |= {
             "entitled": int(ledger.entitled[at]),

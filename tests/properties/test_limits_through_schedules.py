@@ -20,6 +20,7 @@ from scheduler.model.cluster import NodeState
 from scheduler.model.events import Actor, Allocated
 from scheduler.model.jobs import Option
 from scheduler.model.lifecycle import AttemptEnd, JobState
+from scheduler.model.rules import Price, Rules
 from scheduler.model.tenants import JobClass, Quota, Tenants, UserLimits
 from scheduler.policies import POLICIES
 from scheduler.quota.ledger import Ledger
@@ -45,7 +46,7 @@ asked = st.tuples(
 )
 gone = st.sampled_from([(), ("blue/search",), ("blue", "blue/search"), ("red/text",)])
 most = st.none() | st.integers(1, 5)
-limited = st.tuples(trees, gone, most, most, st.none() | st.integers(0, 3))
+limited = st.tuples(trees, gone, most, most, st.none() | st.integers(0, 3), st.none() | st.integers(0, 600))
 others = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 9), st.sampled_from([AttemptEnd.EXITED, AttemptEnd.LOST])),
     st.tuples(st.just("pass"), st.integers(1, 40)),
@@ -54,13 +55,23 @@ others = st.one_of(
     st.tuples(st.just("restart")),
     st.tuples(st.just("pass"), st.integers(4, 40)),
 )
+PRICES = tuple(
+    Price(of=chip, fen_per_device_hour=fen, from_us=hours * HOUR)
+    for chip, fen, hours in (
+        ("h200", 100, 0),
+        ("h20-96", 30, 0),
+        ("h200", 170, 6),
+        ("h20-141", 45, 12),
+        ("h200", 60, 20),
+    )
+)
 schedules = st.lists(asked | others, min_size=4, max_size=20)
 
 
 def tree(drawn: tuple) -> Tenants:
     """The drawn tree without those that go, with limits on the users of red and of one below it, and a daily budget of
-    red's on h200."""
-    tenants, without, most, within, budget = drawn
+    red's on h200, and what it may spend an hour."""
+    tenants, without, most, within, budget, fen = drawn
     kept = [t for t in tenants.tenants if t.name not in without]
     kept[0] = msgspec.structs.replace(kept[0], per_user=UserLimits(max_devices=most))
     kept[1] = msgspec.structs.replace(kept[1], per_user=UserLimits(max_devices=within))
@@ -68,6 +79,9 @@ def tree(drawn: tuple) -> Tenants:
         spent = Quota(resource="h200", budget=1000 * budget, budget_period_us=DAY)
         others_ = tuple(q for q in kept[0].quotas if q.resource != "h200")
         kept[0] = msgspec.structs.replace(kept[0], quotas=(*others_, spent))
+    if fen is not None:
+        ceiling = Quota(resource="money", ceiling=fen)
+        kept[0] = msgspec.structs.replace(kept[0], quotas=(*kept[0].quotas, ceiling))
     return Tenants(tenants=tuple(kept), shortfall=tenants.shortfall)
 
 
@@ -126,6 +140,7 @@ def judge(at: Table, entitled: np.ndarray, before: Held, number: int) -> None:
             for name in [n for n in here if n and (found.spec.tenant + "/").startswith(n + "/")]:
                 judge_level(now, name, mine.job_class)
     judge_user(at, found, mine)
+    judge_money(at, found)
     judge_budget(at, found, mine)
 
 
@@ -160,6 +175,25 @@ def devices_of(allocation: Allocation) -> Fraction:
     return sum((part.count * Fraction(part.thousandths, 1000) for part in allocation.chosen), Fraction(0))
 
 
+def judge_money(at: Table, found) -> None:
+    """All that red and those below it hold costs no more an hour, each at the prices of its own grant."""
+    red = at.state.config.tenants.get("red")
+    ceiling = next((q.ceiling for q in red.quotas if q.resource == "money"), None) if red else None
+    if ceiling is None or not lies_in(found, "red"):
+        return
+    spent = sum(cost_per_hour(other.attempts[-1]) for other in at.state.holding() if lies_in(other, "red"))
+    assert spent <= ceiling or not cost_per_hour(found.attempts[-1])
+
+
+def cost_per_hour(attempt) -> int:
+    whole = 0
+    for part in attempt.allocation.chosen:
+        known = [(price.from_us, price.fen_per_device_hour) for price in PRICES if price.of == part.accelerator]
+        fen = [price for from_us, price in sorted(known) if from_us <= attempt.allocated_us]
+        whole += int(Fraction(part.count * part.thousandths, 1000) * (fen[-1] if fen else 0))
+    return round(whole / 2) if attempt.allocation.job_class is JobClass.OPPORTUNISTIC else whole
+
+
 def judge_budget(at: Table, found, mine: Allocation) -> None:
     """Nothing starts on h200 below red once it has used up its budget of the day."""
     red = at.state.config.tenants.get("red")
@@ -182,6 +216,7 @@ def judge_budget(at: Table, found, mine: Allocation) -> None:
 @settings(max_examples=80, deadline=None)
 def test_no_start_exceeds_a_limit_at_any_level_and_the_ledger_never_drifts(policy, first, schedule):
     at = Table(configured(FLEET, tree(first), msgspec.structs.replace(QUICK, name=policy)))
+    at.tell(msgspec.structs.replace(at.state.config, rules=Rules(prices=PRICES)))
     for number, what in enumerate(schedule):
         step(at, number, what)
         decide(at)

@@ -36,7 +36,7 @@ tenants:
       track:imported: {ceiling: 100}
       compute_units: {ceiling: 48000, budget_hours: 1000, per: 7d}
       h20-96: {nominal: 4, budget_hours: 1.5, per: 1d}
-      money: {budget_cny: 1000.5, per: 30d}
+      money: {budget_cny: 1000.5, per: 30d, ceiling_cny_per_hour: 12.25}
     per_user: {max_devices: 8, max_waiting_jobs: 3}
     default_class: production
     time_limit: 7d
@@ -56,7 +56,7 @@ tenants:
         Quota(resource="track:imported", ceiling=100),
         Quota(resource="compute_units", ceiling=48_000, budget=1000, budget_period_us=7 * day),
         Quota(resource="h20-96", nominal=4, budget=1500, budget_period_us=day),
-        Quota(resource="money", budget=100_050, budget_period_us=30 * day),
+        Quota(resource="money", ceiling=1225, budget=100_050, budget_period_us=30 * day),
     )
     assert (search.weight, search.rank, search.default_class) == (2.5, 1, JobClass.PRODUCTION)
     assert (search.per_user.max_devices, search.per_user.max_waiting_jobs) == (8, 3)
@@ -137,6 +137,18 @@ def test_parents_come_before_children_however_they_are_listed():
         ),
         ("tenants:\n  - {name: a, quota: {track:x: 1}}\n", "t.yaml:4: tenants[0].quota.track:x: unknown track `x`"),
         ("tenants:\n  - {name: a, quota: {money: 100}}\n", "t.yaml:4: tenants[0].quota.money: a mapping is expected"),
+        (
+            "tenants:\n  - {name: a, quota: {money: {}}}\n",
+            "t.yaml:4: tenants[0].quota.money: limits nothing",
+        ),
+        (
+            "tenants:\n  - {name: a, quota: {money: {ceiling_cny_per_hour: -1}}}\n",
+            "t.yaml:4: tenants[0].quota.money.ceiling_cny_per_hour: ",
+        ),
+        (
+            "tenants:\n  - {name: a, quota: {money: {ceiling_cny_per_hour: 5, per: 1d}}}\n",
+            "t.yaml:4: tenants[0].quota.money.per: is a period without a budget",
+        ),
         (
             "tenants:\n  - {name: a, quota: {h200: {per: 1d}}}\n",
             "t.yaml:4: tenants[0].quota.h200.per: is a period without a budget",
