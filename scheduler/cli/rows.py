@@ -163,7 +163,7 @@ NODES: Final[Sequence[Column]] = (
     Column("NODE", lambda r: r["name"]),
     Column("CELL", lambda r: r["cell"]),
     Column("ACCELERATOR", lambda r: r["accelerator"] + (" (emulated)" if r["emulated"] else "")),
-    Column("STATE", lambda r: r["state"]),
+    Column("STATE", lambda r: r["state"] + (f" (slow: {r['speed']:.0%})" if r.get("speed") else "")),
     Column("DEVICES", lambda r: str(r["devices"]), right=True),
     Column("USED", lambda r: str(r["used"]), right=True),
     Column("IDLE", lambda r: str(r["idle"]), right=True),
