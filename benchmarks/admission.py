@@ -43,6 +43,7 @@ from scheduler.model.commands import Command
 from scheduler.model.events import Actor, Configured, EpochStarted, Event, Record
 from scheduler.model.jobs import Job
 from scheduler.model.lifecycle import JobState
+from scheduler.model.plan import Plan
 from scheduler.model.policy import Policy
 from scheduler.model.rules import Rules
 from scheduler.ports import JournalStore
@@ -80,6 +81,9 @@ class Unwatched:
         pass
 
     def after(self, state: State, event: Event, now_us: int) -> None:
+        pass
+
+    def planned(self, policy: str, plan: Plan) -> None:
         pass
 
     def cycled(self, cycle_s: float, commit_s: float) -> None:
