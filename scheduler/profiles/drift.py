@@ -4,15 +4,14 @@ Small lasting shifts show in cumulative sums (Page, 1954) long before a single r
 """
 
 import math
-from collections.abc import Mapping
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from scheduler.profiles.calibration import REACH, Belief
 from scheduler.profiles.table import Rate
 
-__all__ = ["Drift", "Nodes", "RatioAlarm", "Shift", "ratio_alarm"]
+__all__ = ["Drift", "RatioAlarm", "Shift", "ratio_alarm"]
 
 ALLOWANCE = 0.5
 """Standard deviations a run may lie off without adding up: shifts of twice that are found soonest."""
@@ -49,21 +48,6 @@ class Drift(Struct, frozen=True, gc=False):
         if max(self.up, self.down) < THRESHOLD:
             return Shift.NONE
         return Shift.FASTER if self.up > self.down else Shift.SLOWER
-
-
-class Nodes(Struct, frozen=True):
-    """Drift node by node: runs of any jobs on a node, each against its own cell, add up to how the node itself is."""
-
-    drifts: Mapping[str, Drift] = field(default_factory=dict)
-
-    def after(self, node: str, off: float) -> "Nodes":
-        """`off`: standard deviations that a run on the node was faster than its cell was believed to be."""
-        return Nodes({**self.drifts, node: self.drifts.get(node, Drift()).after(off)})
-
-    @property
-    def slower(self) -> tuple[str, ...]:
-        """Nodes that have slowed down, in order of name."""
-        return tuple(sorted(name for name, drift in self.drifts.items() if drift.shift is Shift.SLOWER))
 
 
 class RatioAlarm(Struct, frozen=True):

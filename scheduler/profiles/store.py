@@ -76,12 +76,10 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 class Observed(Struct, frozen=True):
-    """The store after a run, and whether the cell has drifted; where it has, its belief starts anew, widened. `off`:
-    standard deviations that the run was faster than believed, for the drift of its node; 0 of a cell's first."""
+    """The store after a run, and whether the cell has drifted; where it has, its belief starts anew, widened."""
 
     store: "Store"
     shift: Shift
-    off: float = 0.0
 
 
 class Store(Struct, frozen=True):
@@ -148,7 +146,7 @@ class Store(Struct, frozen=True):
             drift=Drift() if drifted else drift,
             version=entry.version + drifted,
         )
-        return Observed(self.with_entries([learnt]), drift.shift, off)
+        return Observed(self.with_entries([learnt]), drift.shift)
 
     def with_entries(self, entries: Iterable[Known]) -> "Store":
         """The store with these entries in place of those of the same cells."""

@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.engine.node_speeds import slow_nodes_of
 from scheduler.engine.state import State
 from scheduler.model.accelerators import Track
 from scheduler.model.cluster import NodeState
 from scheduler.model.lifecycle import JobState
 from scheduler.model.tenants import COMPUTE_UNITS, MONEY
 from scheduler.service.metrics import Gauges, count_jobs
-from scheduler.service.rate_views import observed_ratios
+from scheduler.service.rate_views import observed_ratios, slow_node_counts
 
 __all__ = ["device_counts", "domestic_share", "fleet_view", "gauges"]
 
 View = dict[str, Any]
 MAX_NODES_SHOWN = 2_000
-"""Nodes that one answer lists; of a larger fleet it lists those that are not plainly ready."""
+"""Nodes that one answer lists; of a larger fleet it lists those that are not plainly ready, or slow."""
 
 
 def fleet_view(state: State) -> View:
@@ -101,7 +102,9 @@ def _nodes(state: State, uses: Mapping[str, NDArray[np.int64]]) -> list[View]:
     holders = _holders(state)
     count = len(state.fleet.pool)
     every = count <= MAX_NODES_SHOWN
-    shown = range(count) if every else [int(n) for n in np.flatnonzero(state.room.state != 0)[:MAX_NODES_SHOWN]]
+    slow = {one.node: one.ratio for one in slow_nodes_of(state)}
+    odd = sorted({*np.flatnonzero(state.room.state != 0).tolist(), *slow})
+    shown = range(count) if every else odd[:MAX_NODES_SHOWN]
     cluster, fleet = state.config.cluster, state.fleet
     return [
         {
@@ -113,6 +116,7 @@ def _nodes(state: State, uses: Mapping[str, NDArray[np.int64]]) -> list[View]:
             "devices": int(fleet.devices[node]).bit_count(),
             **{use: int(column[node]) for use, column in uses.items()},
             "jobs": holders.get(node, []),
+            "speed": slow.get(node),  # of others of their kind, where jobs are slower here
         }
         for node in shown
     ]
@@ -174,4 +178,5 @@ def gauges(state: State) -> Gauges:
         executors={cell: bool(state.room.reachable[i]) for i, cell in enumerate(state.fleet.cells)},
         domestic=domestic_share(state),
         rates=observed_ratios(state),
+        slow_nodes=slow_node_counts(state),
     )

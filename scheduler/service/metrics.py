@@ -44,6 +44,7 @@ METRIC_NAMES: Final = (
     "dualtrack_quota_devices",
     "dualtrack_rate_observed_ratio",
     "dualtrack_restarts_total",
+    "dualtrack_slow_nodes",
     "dualtrack_waiting_reasons",
     *RULE_METRIC_NAMES,
 )
@@ -65,6 +66,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     executors: Mapping[str, bool] = field(default_factory=dict)
     domestic: float = 0.0
     rates: Mapping[tuple[str, str], float] = field(default_factory=dict)  # accelerator, class of work
+    slow_nodes: Mapping[tuple[str, str], int] = field(default_factory=dict)  # cell, accelerator
     rules: RuleGauges = RuleGauges()
 
 
@@ -106,6 +108,8 @@ class _Asked(Collector):
             ("accelerator", "work_class"),
             found.rates.items(),
         )
+        slow = found.slow_nodes.items()
+        yield _family("slow_nodes", "Nodes slower than others of their kind", ("cell", "accelerator"), slow)
         yield from rule_families(found.rules)
 
 

@@ -8,9 +8,11 @@ from msgspec import structs
 from scheduler.config import load_catalog, parse_jobs
 from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
+from scheduler.engine.node_speeds import slow_nodes_of
 from scheduler.engine.records import JobRecord
 from scheduler.model.accelerators import Provenance
-from scheduler.model.events import AttemptProgressed
+from scheduler.model.cluster import NodeState
+from scheduler.model.events import AttemptProgressed, NodeStateChanged
 from scheduler.model.jobs import (
     Checkpoint,
     Measured,
@@ -25,7 +27,8 @@ from scheduler.model.jobs import (
 )
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.reasons import ReasonCode
-from scheduler.service.rate_views import observed_ratios, rates_view
+from scheduler.service.fleet_views import fleet_view
+from scheduler.service.rate_views import observed_ratios, rates_view, slow_node_counts
 from scheduler.simulator.forecast import forecast
 from tests.support.builders import S, cluster, configured, job, options, pool
 from tests.support.harness import Table
@@ -289,3 +292,64 @@ def test_what_services_showed_survives_a_restart(served: Table) -> None:
     restored = decode(image)
     assert list(restored.learned.told()) == list(served.state.learned.told()) != []
     assert encode(restored) == image
+
+
+def on_each_node(table: Table, count: int) -> dict[str, JobRecord]:
+    """A running job of one kind on each of the nodes of ascend-910c, by name."""
+    found = {}
+    for n in range(count):
+        work = running(table, f"part{n}", *options(ascend_910c=8))
+        (node,) = {grant.node for grant in work.attempts[-1].allocation.grants}
+        found[table.state.config.cluster.node_name(node)] = work
+    return found
+
+
+@pytest.fixture
+def five() -> Table:
+    return Table(configured(cluster([pool("h20-96", 1, 8)], [pool("ascend-910c", 5, 8)])))
+
+
+def test_a_node_on_which_running_jobs_lag_behind_their_kind_is_shown_as_slow(five: Table) -> None:
+    parts = on_each_node(five, 5)
+    slow = sorted(parts)[2]
+    for name, work in parts.items():
+        report(five, work, 0.5 if name == slow else 0.9)
+    (row,) = rates_view(five.state, lambda tenant: True)["slow_nodes"]
+    assert (row["node"], row["accelerator"], row["runs"], row["peers"]) == (slow, "ascend-910c", 1, 4)
+    assert row["ratio"] == pytest.approx(0.5 / 0.9, rel=0.02)
+    speeds = {node["name"]: node["speed"] for node in fleet_view(five.state)["nodes"]}
+    assert [name for name, speed in speeds.items() if speed] == [slow]
+    assert sum(slow_node_counts(five.state).values()) == 1
+    assert list(slow_nodes_of(decode(encode(five.state)))) == list(slow_nodes_of(five.state))
+
+
+def test_nothing_is_kept_off_a_slow_node_until_somebody_cordons_it(five: Table) -> None:
+    parts = on_each_node(five, 5)
+    slow = sorted(parts)[0]
+    for name, work in parts.items():
+        report(five, work, 0.5 if name == slow else 0.9)
+    five.end(parts[slow])
+    again = running(five, "again", *options(ascend_910c=8))
+    assert [five.state.config.cluster.node_name(grant.node) for grant in again.attempts[-1].allocation.grants] == [slow]
+    five.end(again)
+    number = five.state.config.cluster.node_index(slow)
+    five.tell(NodeStateChanged(node=number, state=NodeState.CORDONED))
+    waiting = five.submit(job("waiting", *options(ascend_910c=8), work=MODELLED))
+    five.decide()
+    assert waiting.state is JobState.WAITING
+    assert sum(slow_node_counts(five.state).values()) == 0
+
+
+def test_a_dip_of_a_moment_makes_no_slow_node(five: Table) -> None:
+    parts = on_each_node(five, 5)
+    for _ in range(30):
+        five.later(60)
+        for work in parts.values():
+            attempt = work.attempts[-1]
+            rate = 0.9 * attempt.allocation.modelled
+            done = attempt.done + 60 * rate
+            five.tell(AttemptProgressed(work.number, attempt.n, attempt.epoch, attempt.seq + 1, done, rate=rate))
+    dipped = parts[min(parts)]
+    attempt = dipped.attempts[-1]
+    five.tell(AttemptProgressed(dipped.number, attempt.n, attempt.epoch, attempt.seq + 1, attempt.done + 1, rate=0.001))
+    assert slow_nodes_of(five.state) == ()

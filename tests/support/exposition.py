@@ -27,6 +27,7 @@ class Page:
             "lot_licence_remaining_seconds": ("lot",),
             "cycle_gap_ratio": ("policy",),
             "rate_observed_ratio": ("accelerator", "work_class"),
+            "slow_nodes": ("cell", "accelerator"),
             "rule_alarms": ("rule", "alarm"),
             "rule_held_jobs": ("rule",),
             "rule_price": ("rule",),
@@ -89,6 +90,7 @@ class Page:
         self.gauges["lot_licence_remaining_seconds"].labels("lot-1").set(86_400)
         self.gauges["cycle_gap_ratio"].labels("balanced").set(0.002)
         self.gauges["rate_observed_ratio"].labels("h200", "dense_training").set(0.9)
+        self.gauges["slow_nodes"].labels("hopper", "h200").set(1)
         self.gauges["rule_held_jobs"].labels("used-30").set(1)
         self.gauges["rule_alarms"].labels("lot-1", "more_in_service_than_cleared").set(1)
 

@@ -26,7 +26,7 @@ from scheduler.profiles.calibration import (
     window_rates,
 )
 from scheduler.profiles.declared import declared_alarms
-from scheduler.profiles.drift import Drift, Nodes, Shift, ratio_alarm
+from scheduler.profiles.drift import Drift, Shift, ratio_alarm
 from scheduler.profiles.store import Known, Store, store_of
 from scheduler.profiles.table import Rate
 
@@ -198,20 +198,6 @@ def test_a_node_that_slows_down_is_noticed_and_one_bad_run_is_not():
     for _ in range(6):
         drift = drift.after(-1.5)
     assert drift.shift is Shift.SLOWER
-
-
-def test_a_node_that_slows_every_job_down_is_named_and_its_neighbours_are_not():
-    store, nodes = Store(), Nodes()
-    cells = [structs.replace(CELL, family=name) for name in ("a", "b", "c")]
-    for round_ in range(12):
-        for cell in cells:
-            for node in ("n1", "n2"):
-                factor = 0.85 if node == "n2" and round_ >= 6 else 1.0
-                seen = store.observe(cell, Run(math.log(100.0 * factor), 0.0), watch=False)
-                store, nodes = seen.store, nodes.after(node, seen.off)
-        if round_ == 5:
-            assert nodes.slower == ()
-    assert nodes.slower == ("n2",)
 
 
 def test_false_alarms_are_rare():
