@@ -5,8 +5,8 @@ results over the tensor-parallel devices; prompts that come in meanwhile take th
 fitted (`serving_fit`); the terms themselves are times in seconds that a perfect device would need, or counts.
 Formulas: Pope et al., 2023 (decode is bound by what it reads); DeepSeek-AI, 2024 (compressed cache); expected
 distinct experts touched by independent draws. Experts in a format that the device cannot multiply are widened on the
-way, which takes as long as they are large. The square root stands for launch and reading that hide each other in part:
-it transfers to models never seen better than either alone.
+way, which takes as long as they are large. The square roots stand for launch and reading that hide each other in part:
+they transfer to models never seen better than either alone.
 
 All functions take arrays or scalars alike; `Served` holds one column for each figure of a replica.
 """
@@ -52,16 +52,18 @@ RESERVED_BYTES = 2e9
 """Activations, communication buffers and captured graphs of a serving engine; modelled."""
 
 LAUNCH_S = 1e-5
-"""Of a layer, for scale only: what the square root weighs reading against."""
+"""Of a layer, for scale only: what the square roots weigh reading against."""
 
 DECODE_TERMS = (
     "expert_layers", "weights", "cache", "all_reduce_steps", "messages", "prompt_products", "prompt_expert_products",
     "prompt_attention", "prompt_messages", "prompt_layers", "data_parallel_layers", "hidden_weights", "attention",
-    "expert_parallel_layers", "layers_by_root_of_batch", "experts", "widened_experts",
+    "expert_parallel_layers", "layers_by_root_of_batch", "experts", "hidden_experts",
+    "widened_experts",
 )  # fmt: skip
 
 PREFILL_TERMS = (
-    "layers", "expert_layers", "latent_layers", "products", "expert_products", "attention", "tokens", "token_layers",
+    "layers", "expert_layers", "latent_layers", "expert_parallel_layers", "products", "expert_products", "attention",
+    "experts", "token_layers",
 )  # fmt: skip
 
 
@@ -219,6 +221,7 @@ def decode_terms(s: Served, demand: Demand) -> FloatArray:
         s.expert_layers * (np.asarray(s.expert) > 1),
         s.layers * np.sqrt(batch),
         touched,
+        np.sqrt(touched * s.layers * LAUNCH_S),
         touched * s.widened,
     )
 
@@ -239,10 +242,11 @@ def prefill_terms(s: Served, demand: Demand) -> FloatArray:
         s.layers,
         s.expert_layers,
         s.latent_layers,
+        s.expert_layers * (np.asarray(s.expert) > 1),
         products + experts,
         experts,
         attention,
-        prompt,
+        touched_s(s, prompt * s.data),
         prompt * s.layers,
     )
 

@@ -42,11 +42,12 @@ BELIEVED_DECODE = {
     "expert_layers": 1e-5, "weights": 0.8, "cache": 1.2, "all_reduce_steps": 3e-6, "messages": 2.0,
     "prompt_products": 1.2, "prompt_expert_products": 1.0, "prompt_attention": 3.0, "prompt_messages": 2.0,
     "prompt_layers": 1e-4, "data_parallel_layers": 1e-5, "hidden_weights": 2.0, "attention": 2.0,
-    "expert_parallel_layers": 1e-5, "layers_by_root_of_batch": 8e-6, "experts": 1.0, "widened_experts": 1.0,
+    "expert_parallel_layers": 1e-5, "layers_by_root_of_batch": 8e-6, "experts": 1.0, "hidden_experts": 2.0,
+    "widened_experts": 1.0,
 }  # fmt: skip
 BELIEVED_PREFILL = {
-    "layers": 5e-4, "expert_layers": 3e-4, "latent_layers": 1e-3, "products": 2.0, "expert_products": 2.0,
-    "attention": 2.0, "tokens": 5e-6, "token_layers": 1e-7,
+    "layers": 5e-4, "expert_layers": 3e-4, "latent_layers": 1e-3, "expert_parallel_layers": 1e-4, "products": 2.0,
+    "expert_products": 2.0, "attention": 2.0, "experts": 1.0, "token_layers": 1e-7,
 }  # fmt: skip
 """What is believed before anything is measured, in round figures: reading and arithmetic at half to most of the data
 sheet's rate, microseconds for a collective's step, half a millisecond for a prompt's eager launches per layer. Where
@@ -78,7 +79,10 @@ QUEUE_PULL = (1e6, 1.0, 1.0, 1.0, 1.0, 1.0)
 """The own prompt counts once; the rest is loosely held: a burst of requests at the start, spread over ten rounds."""
 
 PRODUCTS = np.array([name in ("products", "expert_products", "attention") for name in PREFILL_TERMS])
-LAUNCHES = np.array([name.endswith("layers") and name != "token_layers" for name in PREFILL_TERMS])
+ONCE = ("layers", "expert_layers", "latent_layers", "expert_parallel_layers", "experts")
+LAUNCHES = np.array([name in ONCE for name in PREFILL_TERMS])
+"""What a pass costs once, however many prompts it takes."""
+
 PASS_TOKENS = 8192.0
 """Prompt tokens of one pass; vLLM's and TensorRT-LLM's usual `max_num_batched_tokens`."""
 
@@ -135,7 +139,7 @@ def busy_s(
     served: Served, demand: Demand, engines: str | Sequence[str], coefficients: ServingCoefficients
 ) -> FloatArray:
     """Seconds (n,) that a prompt keeps a replica from others: engines take prompts together up to `PASS_TOKENS`, which
-    share the launches."""
+    share the launches and the reading of experts."""
     parts = prefill_terms(served, demand) * _costs(coefficients.prefill, engines, PREFILL_TERMS)
     shared = np.minimum(np.asarray(demand.prompt, dtype=np.float64) / PASS_TOKENS, 1.0)[..., None]
     return np.asarray(np.where(LAUNCHES, parts * shared, parts).sum(axis=-1))
