@@ -277,7 +277,8 @@ class Seating:
         tenant, user = self._payer(job)
         held = attempt.allocation
         taken = any(not self.soon.room.has_devices(grant) for grant in held.grants)
-        if taken or self.soon.ledger.shortages(tenant, user, held.chosen, held.charge, held.job_class):
+        limited = (held.chosen, held.charge, held.job_class, held.fen_per_hour)
+        if taken or self.soon.ledger.shortages(tenant, user, *limited):
             return False
         self.soon.take(tenant, user, held)
         return True

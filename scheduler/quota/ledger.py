@@ -130,12 +130,18 @@ class Ledger:
         return kept or (tier == PRODUCTION and bool(self.tree.refuses[tenant].any()))
 
     def shortages(
-        self, tenant: int, user: str, chosen: tuple[Chosen, ...], charge: int, job_class: JobClass = JobClass.STANDARD
+        self,
+        tenant: int,
+        user: str,
+        chosen: tuple[Chosen, ...],
+        charge: int,
+        job_class: JobClass = JobClass.STANDARD,
+        fen: int | None = None,
     ) -> tuple[Shortage, ...]:
-        """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's. It is
-        asked for at the prices in force."""
+        """Every limit that the choice would exceed now, from the tenant upwards; for each the tightest tier's. `fen`
+        per hour are what was frozen for it, else it is asked for at the prices in force."""
         tree, first = self.tree, tier_of(job_class)
-        fen = tree.fen_per_hour(chosen, job_class)
+        fen = tree.fen_per_hour(chosen, job_class) if fen is None else fen
         if self._is_free(tenant, user, chosen, charge, fen, first):
             return ()
         uses = tree.uses(chosen, charge, fen)

@@ -10,7 +10,7 @@ from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import Reason, ReasonCode
 from scheduler.model.rules import Lot, Rules, Tranche, TrancheState
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants, UserLimits
-from scheduler.policies import POLICIES
+from scheduler.policies import DEALS, POLICIES
 from tests.support.builders import QUICK, cluster, configured, job, options, pool
 from tests.support.harness import Table
 
@@ -81,6 +81,28 @@ def test_a_users_limit_binds_that_user_alone_and_says_so():
     assert at.starts() == []
     at.end(at.state.jobs[0])
     assert at.starts() == ["second"]
+
+
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - set(DEALS)))
+@pytest.mark.parametrize(
+    ("limit", "unit"),
+    [
+        (Quota(resource="h20-96", nominal=8), 1),
+        (Quota(resource="family:h20", nominal=8), 1),
+        (Quota(resource="compute_units", ceiling=8000), 1000),
+        (None, 1),
+    ],
+    ids=["nominal", "family", "compute_units", "user"],
+)
+def test_what_is_told_of_a_limit_counts_what_starts_in_the_same_decision(policy, limit, unit):
+    users = UserLimits(max_devices=8) if limit is None else UserLimits()
+    at = table(*([limit] if limit else []), per_user=users, policy=policy)
+    jobs = [at.submit(job(f"j{n}", *options(h20_96=3))) for n in range(3)]
+    assert len(at.starts()) == 2
+    (held,) = (found for found in jobs if found.state is JobState.WAITING)
+    for told in (held.reason, *why(at, held)):
+        assert (told.need, told.have, told.limit, told.used) == tuple(n * unit for n in (3, 2, 8, 6))
+        assert (told.who, told.tenant) == (("ann", "red") if limit is None else ("red", ""))
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
