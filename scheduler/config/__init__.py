@@ -1,7 +1,7 @@
 """Text to model: bounded YAML, strict decoding, and errors that name file, line and path."""
 
 from scheduler.config.accelerators import decode_accelerators, load_accelerators
-from scheduler.config.cluster import decode_cluster, load_cluster
+from scheduler.config.cluster import decode_cluster, driven, load_cluster
 from scheduler.config.dump import dump_yaml
 from scheduler.config.hopeless import Problem, refuse_hopeless
 from scheduler.config.inline import inline
@@ -32,6 +32,7 @@ __all__ = [
     "decode_scenario",
     "decode_tenants",
     "decode_workload",
+    "driven",
     "dump_yaml",
     "encode",
     "encode_profiles",

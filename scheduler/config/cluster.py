@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from scheduler.config.cursor import Cursor, nearest
 from scheduler.config.document import from_values, open_one
 from scheduler.config.limits import MAX_CELLS, MAX_DEVICES, MAX_NODES_PER_POOL, MAX_POOLS
@@ -19,7 +21,7 @@ from scheduler.model.cluster import (
     Pool,
 )
 
-__all__ = ["cluster_of", "decode_cluster", "known_accelerator", "load_cluster"]
+__all__ = ["cluster_of", "decode_cluster", "driven", "known_accelerator", "load_cluster"]
 
 EXECUTORS: Final = ("ray", "local", "fake")
 MAX_OVERRIDES: Final = 100_000
@@ -93,13 +95,22 @@ def _cell(cursor: Cursor, catalog: Catalog | None, taken: set[str]) -> Cell:
             raise item.wrong(f"two pools are called `{pool.name}`", "nodes are named after their pool: rename one")
         taken.add(pool.name)
         pools.append(pool)
-    return Cell(
+    made = Cell(
         name=name(fields["name"]),
-        executor=executor.choice(*EXECUTORS) if executor else "local",
         site=name(site, "site") if site else "",
         entity=name(entity, "entity") if entity else "",
         pools=tuple(pools),
     )
+    return driven(made, executor.choice(*EXECUTORS) if executor else "local")
+
+
+def driven(cell: Cell, executor: str) -> Cell:
+    """The cell under this executor. What a fake one drives is emulated: it goes at the catalog's rates, and what it
+    reports teaches nothing about hardware."""
+    pools = cell.pools
+    if executor == "fake":
+        pools = tuple(structs.replace(pool, emulated=True) for pool in pools)
+    return structs.replace(cell, executor=executor, pools=pools)
 
 
 def _pool(cursor: Cursor, catalog: Catalog | None) -> Pool:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from scheduler.config import (
+    driven,
     load_catalog,
     load_cluster,
     load_policy,
@@ -66,7 +67,7 @@ def configured(sources: Sources, known: Configured | None = None) -> Configured:
     before = known if known is not None and not sources.cluster else None
     cluster = before.cluster if before else load_cluster(file_of("cluster", sources.cluster), catalog)
     if sources.executor:
-        cells = tuple(msgspec.structs.replace(cell, executor=sources.executor) for cell in cluster.cells)
+        cells = tuple(driven(cell, sources.executor) for cell in cluster.cells)
         cluster = msgspec.structs.replace(cluster, cells=cells)
     rules = before.rules if before else Rules()
     again = sources.policy or sources.placement

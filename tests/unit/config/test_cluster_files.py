@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.config import load_catalog, read_text
+from scheduler.config import driven, load_catalog, read_text
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Track
 from scheduler.model.cluster import Cluster, NodeState
@@ -111,3 +111,10 @@ def test_cells_and_overrides_may_not_repeat():
 def test_without_a_catalog_the_devices_of_a_node_must_be_said():
     with pytest.raises(ConfigError, match=r"cells\[0\]\.pools\[0\]: the field `devices_per_node` is missing"):
         read_text(CLUSTER, "c.yaml")
+
+
+def test_what_a_fake_executor_drives_is_emulated_and_what_others_drive_is_as_stated():
+    real, fake = cluster(), cluster(CLUSTER.replace("executor: ray", "executor: fake"))
+    assert [pool.emulated for pool in real.pools] == [True, False]
+    assert [pool.emulated for pool in fake.pools] == [True, True]
+    assert driven(real.cells[0], "fake") == fake.cells[0]

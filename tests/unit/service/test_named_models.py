@@ -7,6 +7,7 @@ from scheduler.model.events import Actor
 from scheduler.service.configuration import Sources, configured
 from scheduler.service.plans import plan_on_empty
 from tests.support.embedded import a_job, embedded
+from tests.support.waiting import until
 
 NAMED = {"class": "dense_training", "model": "meta-llama/Llama-3.1-8B", "tokens": 1e9, "global_batch": 64}
 LARGE = {**NAMED, "model": {"name": "meta-llama/Llama-3.1-405B", "seq_len": 4096}}
@@ -59,3 +60,17 @@ def test_a_model_or_accelerator_that_nobody_knows_is_refused_with_its_place(serv
     for route in ("/v1/jobs", "/v1/plans"):
         answer = service.call("POST", route, json=asked)
         assert (answer.status_code, answer.json()["error"]["path"]) == (422, path)
+
+
+def test_under_the_fake_executor_a_job_advances_as_its_rate_says_and_teaches_nothing(tmp_path):
+    config = configured(Sources(cluster="laptop", executor="fake"))
+    assert all(pool.emulated for cell in config.cluster.cells for pool in cell.pools)
+    measured = [{"accelerator": "cpu", "count": 1, "rate": 250.0}]
+    work = {"class": "dense_training", "steps": 1e6, "measured": measured}
+    with embedded(tmp_path, config=config) as service:
+        told = service.submit(name="paced", accelerator="cpu", count=1, tenant="default", workload=work)
+        until(lambda: service.call("GET", f"/v1/jobs/{told['id']}").json()["progress"]["done"] > 0)
+        found = service.call("GET", f"/v1/jobs/{told['id']}").json()
+        assert found["emulated"] is True
+        assert found["progress"]["rate"] == pytest.approx(250.0)
+        assert service.call("GET", "/v1/rates").json()["rates"] == []
