@@ -41,10 +41,17 @@ def _limit(r: Reason, count: int) -> str:
     return f"{count} {_kind(r)}" if r.resource else devices(count, r.accelerator)
 
 
+def _whose(r: Reason) -> str:
+    return f"the tenant's quota ({r.who})" if r.who else "what tenants lend"
+
+
 def _in_use(r: Reason) -> str:
     """What of a limit is in use, and whose it is where users have one. Records of earlier versions do not tell."""
-    where = f" in {r.tenant}" if r.tenant else ""
-    return f": {_limit(r, r.used)} of {_limit(r, r.limit)} in use{where}" if r.limit else ""
+    if not r.limit:
+        return ""
+    if r.tenant:
+        return f": {r.used} of {devices(r.limit)} in use in {r.tenant}"
+    return f": {_limit(r, r.used)} of {_limit(r, r.limit)} in use"
 
 
 def _spent(r: Reason, used: int) -> str:
@@ -156,8 +163,8 @@ SENTENCES: Final[Mapping[ReasonCode, Callable[[Reason], str]]] = {
     _C.BACKOFF: lambda r: f"Its last attempt failed and it waits{_until(r)} before the next one.",
     _C.AFTER_WAIT: lambda r: f"This option{_on(r)} stays closed by its after_wait{_until(r)}.",
     _C.QUOTA_IN_USE: lambda r: (
-        f"It needs {_limit(r, r.need)} and {_limit(r, r.have)} of the tenant's quota{_by(r)} is free{_in_use(r)}; it "
-        "starts as jobs end."
+        f"It needs {_limit(r, r.need)} and {_limit(r, r.have)} of {_whose(r)} is free{_in_use(r)}; it starts as jobs "
+        "end."
     ),
     _C.USER_LIMIT_IN_USE: lambda r: (
         f"It needs {devices(r.need)} and the user{_by(r)} may take {r.have} more{_in_use(r)}; it starts as their jobs "

@@ -32,7 +32,7 @@ from scheduler.model.events import (
 from scheduler.model.jobs import Job, Moves
 from scheduler.model.lifecycle import JobState
 from scheduler.model.reasons import Reason
-from scheduler.model.tenants import COMPUTE_UNITS, MONEY
+from scheduler.model.tenants import COMPUTE_UNITS, MONEY, JobClass
 from scheduler.model.units import US_PER_S, WHOLE_DEVICE
 from scheduler.quota.installed import entering_refused
 from scheduler.quota.ledger import Ledger, Shortage
@@ -150,6 +150,7 @@ def _listed(reasons: tuple[Reason, ...]) -> str:
 
 def _short(shortage: Shortage) -> str:
     tenant = f"`{shortage.tenant}`" if shortage.tenant else "the whole fleet"
+    tenant = f"production of {tenant}" if shortage.tier is JobClass.PRODUCTION else tenant
     if shortage.user:
         return f"one user of {tenant} may hold {shortage.limit} devices, and it needs {shortage.need}"
     if shortage.resource == MONEY:

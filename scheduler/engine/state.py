@@ -73,6 +73,7 @@ class State:
         self.prices: tuple[tuple[str, float], ...] = ()
         self.foreign: tuple[Foreign, ...] = config.cluster.foreign
         self.rows_of: dict[int, JobRows] = {}
+        self._priced_us = 0
         self._configure(config)
 
     @classmethod
@@ -97,6 +98,7 @@ class State:
         self.rows = Rows(self.fleet, self.tree, whole, self.book, self.learned, config.policy.opportunistic_charge)
         self.windows = Windows(config, self.fleet, reservations)
         self.accounts = Accounts(config, self.tree)
+        self.tree.price(self.book.dearest(self._priced_us), config.policy.opportunistic_charge)
 
     def reconfigure(self, config: Configured) -> None:
         """Put another configuration in force: node states survive by name, what jobs hold stays held.
@@ -205,6 +207,7 @@ class State:
 
     def reprice(self, now_us: int) -> None:
         """Have what jobs could take cost what it costs now, where that changes."""
+        self._priced_us = now_us
         if not self.tree.price(self.book.dearest(now_us), self.config.policy.opportunistic_charge):
             return
         self.rows.forget()

@@ -6,6 +6,7 @@ from typing import Any
 from scheduler.config import decode_tenants, encode_tenants
 from scheduler.engine import intake
 from scheduler.engine.engine import Engine
+from scheduler.engine.entitled import refresh_limits
 from scheduler.engine.image import decode
 from scheduler.engine.options import OptionRow
 from scheduler.engine.state import State
@@ -114,8 +115,10 @@ def _stops(state: State, now_us: int) -> list[StopOrdered]:
 
 
 def _stranded(state: State, wanted: Configured, now_us: int) -> Iterator[View]:
+    refresh_limits(state, now_us)
     could = {number: _could_start(state, number) for number in state.active}
     Engine(state).fold(wanted, now_us)
+    refresh_limits(state, now_us)
     for number in state.active:
         job = state.jobs[number]
         if job.spec.tenant not in state.tree.index:

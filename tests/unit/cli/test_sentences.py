@@ -77,4 +77,4 @@ def test_a_limit_on_users_names_the_user_and_the_tenant():
     told = Reason(
         code=ReasonCode.USER_LIMIT_IN_USE, accelerator="h200", who="ann", tenant="red", need=4, have=1, limit=8, used=7
     )
-    assert "the user (ann) may take 1 more: 7 h200 of 8 h200 in use in red" in sentence(told)
+    assert "the user (ann) may take 1 more: 7 of 8 devices in use in red" in sentence(told)

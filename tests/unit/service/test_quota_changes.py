@@ -6,8 +6,9 @@ import pytest
 from scheduler.engine.image import encode
 from scheduler.errors import ConflictError
 from scheduler.model.lifecycle import JobState
-from scheduler.model.rules import Eligibility, Lot, Mode, Rules, Use
+from scheduler.model.rules import Eligibility, Lot, Mode, Price, Rules, Use
 from scheduler.model.tenants import JobClass, Quota, Tenant, Tenants
+from scheduler.model.units import US_PER_S
 from scheduler.service.quota_changes import effects
 from tests.support.builders import cluster, configured, job, options, pool
 from tests.support.harness import Table
@@ -69,6 +70,19 @@ def test_what_runs_is_stranded_where_the_quota_would_not_admit_the_like_again(fu
 def test_what_waits_is_stranded_where_it_could_never_start(full):
     found = would(full, tenants=tree(8, 0, borrowing=0))
     assert ("fits", False, "exceeds_quota") in found["stranded"]
+
+
+def test_what_runs_is_stranded_where_its_like_would_cost_more_than_the_tenant_may_spend():
+    """At the price of that time, whatever it was when the job started."""
+    prices = tuple(Price(of="h200", fen_per_device_hour=fen, from_us=s * US_PER_S) for fen, s in ((10, 0), (1000, 60)))
+    at = Table(configured(cluster([pool("h200", 2, 4)]), tree(8, 0)))
+    at.tell(msgspec.structs.replace(at.config, rules=Rules(prices=prices)))
+    at.run_all(at.submit(job("runs", *H200)))
+    spends = Tenants(tenants=(Tenant(name="red", quotas=(Quota(resource="money", ceiling=3999),)),))
+    change = {"tenants": spends, "rules": Rules(prices=prices)}
+    assert would(at, **change)["stranded"] == []
+    at.later(120)
+    assert would(at, **change)["stranded"] == [("runs", True, "exceeds_quota")]
 
 
 def test_jobs_of_a_tenant_that_goes_are_stranded(full):
