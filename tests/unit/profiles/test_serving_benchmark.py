@@ -251,6 +251,9 @@ def test_it_prints_figures_by_protocol_phase_and_group_beside_baselines(tmp_path
     assert seen["mape_percent"] < cell["mape_percent"] < 15
     low, high = cell["coverage_interval_percent"]
     assert 0 <= low <= cell["coverage_90_percent"] <= high <= 100
+    least, most = cell["coverage_interval_by_cell_percent"]
+    assert cell["cells"] > 1
+    assert least <= low and high <= most  # points of a cell err together
     assert figures(document, protocol="leave-model-out", phase="ttft", observations=0)["n"] == 48
     roofline = figures(document, protocol="baseline", phase="tpot", predictor="bandwidth roofline")
     assert roofline["mape_percent"] > 2 * cell["mape_percent"]
