@@ -9,8 +9,8 @@ from scheduler.config.values import name, tenant_path
 __all__ = ["ordered"]
 
 
-def ordered(entries: Sequence[Fields]) -> list[tuple[str, Fields]]:
-    """Full path and fields of each tenant, parents first, else as listed."""
+def ordered(entries: Sequence[Fields], *, part: bool = False) -> list[tuple[str, Fields]]:
+    """Full path and fields of each tenant, parents first, else as listed. In a `part` of a tree parents may lack."""
     written = [tenant_path(fields["name"]) for fields in entries]
     parents = [_parent(fields, written) for fields in entries]
     paths = [_path(i, entries, written, parents) for i in range(len(entries))]
@@ -22,7 +22,7 @@ def ordered(entries: Sequence[Fields]) -> list[tuple[str, Fields]]:
         seen[path] = fields
     for path, fields in seen.items():
         above = path.rpartition("/")[0]
-        if above and above not in seen:
+        if above and above not in seen and not part:
             raise fields["name"].wrong(f"`{above}`, the parent of `{path}`, is not listed", nearest(above, seen))
     return sorted(seen.items(), key=lambda pair: pair[0].count("/"))
 

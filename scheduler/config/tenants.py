@@ -20,8 +20,8 @@ FIELDS = (
 
 
 def load_tenants(path: str | Path, catalog: Catalog | None = None, *, part: bool = False) -> Tenants:
-    """With a catalog, quotas on unknown accelerators and families are refused. A `part` of a tree may borrow from
-    tenants that it does not list."""
+    """With a catalog, quotas on unknown accelerators and families are refused. A `part` of a tree may lie below tenants
+    that it does not list, and borrow from them."""
     return tenants_of(open_one(path, "tenants"), catalog, part=part)
 
 
@@ -32,7 +32,7 @@ def decode_tenants(values: object, source: str, catalog: Catalog | None = None, 
 def tenants_of(cursor: Cursor, catalog: Catalog | None, *, part: bool = False) -> Tenants:
     fields = cursor.fields("schema", "kind", "shortfall", "tenants")
     shortfall = fields.get("shortfall")
-    entries = ordered([item.fields(*FIELDS) for item in fields["tenants"].items(MAX_TENANTS)])
+    entries = ordered([item.fields(*FIELDS) for item in fields["tenants"].items(MAX_TENANTS)], part=part)
     tenants = tuple(_tenant(path, entry, catalog) for path, entry in entries)
     check_tree(tenants, dict(entries), catalog, part=part)
     return Tenants(tenants=tenants, shortfall=shortfall.enum(Shortfall) if shortfall else Shortfall.PROPORTIONAL)

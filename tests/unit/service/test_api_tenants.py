@@ -119,6 +119,18 @@ def test_the_role_of_a_tenant_admin_divides_the_tenant_of_its_token(service):
     assert quotas(service, "vision/lab")["h200"]["nominal"] == 1
 
 
+def test_whoever_divides_a_tenant_need_not_list_what_lies_above(service):
+    sue = service.token_for(Role.SUBMITTER, "search", "sue")
+    body = {
+        "tenants": [{"name": "search/ranking", "quota": {"h200": 3}}, {"name": "search/index", "quota": {"h200": 1}}]
+    }
+    assert service.call("POST", "/v1/tenants", token=sue, json=body).status_code == 200
+    assert quotas(service, "search/ranking")["h200"]["nominal"] == 3
+    whole = service.call("POST", "/v1/tenants", json=body)
+    assert (whole.status_code, "`search`, the parent" in whole.json()["error"]["message"]) == (422, True)
+    assert quotas(service, "vision")["h200"]["nominal"] == 4
+
+
 def test_jobs_of_a_tenant_that_goes_are_shown_before_it_goes(service):
     settled(service, service.submit(name="left", count=1, tenant="search/index"), "running")
     without = tree()
