@@ -14,7 +14,7 @@ from scheduler.cli.sentences import reason_of, sentence
 if TYPE_CHECKING:
     from scheduler.service.client import Client
 
-__all__ = ["band", "exit_code", "register", "say_changes", "say_options", "why"]
+__all__ = ["band", "exit_code", "register", "say_changes", "say_options", "say_rules", "why"]
 
 DENIALS: Final = frozenset(
     {"quota_zero", "exceeds_quota", "user_limit_exceeded", "labels_exclude", "eligibility", "licence", "lot_forbidden"}
@@ -94,6 +94,7 @@ def _explain(job: dict[str, Any], output: Format) -> None:
             f"Expected to start at {when(expected['start'])} (in {start}{band(expected, 'start')}) and to end at "
             f"{when(expected['finish'])}{band(expected, 'finish')}."
         )
+    say_rules(job.get("rules", []))
     say_changes(job.get("changes", []))
     if "forecast_problem" in job:
         say()
@@ -119,6 +120,16 @@ def say_changes(changes: Sequence[Mapping[str, Any]]) -> None:
         others = len(change["victims"])
         cost = f"; {others} other job{'s' if others > 1 else ''} would have to leave" if others else ""
         say(f"- {change['text']}: on {change['starts_on']}, {starts}{cost}")
+
+
+def say_rules(rules: Sequence[Mapping[str, Any]]) -> None:
+    """What rules make of the options: those on imported devices count for less."""
+    for rule in rules:
+        forecast = "" if rule["forecast"] is None else f", {100 * rule['forecast']:.0f}% forecast"
+        say(
+            f"- rule {rule['rule']} lets imported options count for less: at least {100 * rule['target']:.0f}% domestic"
+            f"{forecast} (price {rule['price']:.2g})"
+        )
 
 
 def say_options(options: list[dict[str, Any]], output: Format, told: str = "") -> None:

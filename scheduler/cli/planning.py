@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scheduler.cli.humanise import duration, when
-from scheduler.cli.insight import band, say_changes, say_options
+from scheduler.cli.insight import band, say_changes, say_options, say_rules
 from scheduler.cli.output import Format, document, fields, say
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
 
@@ -119,7 +119,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
             ("ends", when(found["finish"]) + band(found, "finish") if found["finish"] else ""),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
             ("prices", "; ".join(_price(price) for price in found["prices"])),
-            ("optimum", "" if found["gap"] is None else f"within {100 * found['gap']:.2g} %"),
+            ("optimum", _optimum(found["gap"])),
         )
     )
     say_options(found["options"], output)
@@ -128,7 +128,13 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
     for quota in found["quota"]:
         tenant = quota["tenant"] or "the fleet"
         say(f"- {tenant}, {quota['resource']}: {quota['before']} of {quota['limit']} before, {quota['after']} after")
+    say_rules(found.get("rules", ()))
     say_changes(found["changes"])
+
+
+def _optimum(gap: float | None) -> str:
+    """How far the whole choice lies from the best there is, as far as that is proved."""
+    return "" if gap is None else "proved" if gap == 0 else f"within {100 * gap:.2g} %"
 
 
 def _price(price: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from scheduler.quota import UNLIMITED
 from scheduler.service.changes import changes_view
 from scheduler.service.feed import iso
 from scheduler.service.reports import delivery_view, option_name, options_view
+from scheduler.service.rule_views import rules_on
 from scheduler.service.views import Expected, View, expected_view
 from scheduler.simulator.forecast import Budget
 
@@ -82,6 +83,7 @@ def why_on_image(image: bytes, number: int, now_us: int) -> View:
         "waiting": None if place is None else place[1],
         "expected": None if found is None else expected_view(_expected(found)),
         "prices": [_price_view(price) for price in price_intervals(decode(image), number, now_us)],
+        "rules": rules_on(state, state.jobs[number].spec.tenant, dict(state.prices), now_us),
         "changes": changes_view(state, changes, now_us),
         "all_changes_tried": changes.complete,
     }
@@ -146,6 +148,7 @@ def _decided(state: State, job: Job, actor: Actor, now_us: int) -> View:
         **_forecast_view(found, now_us),
         "victims": [_victim(state, event) for event in decision.events if isinstance(event, StopOrdered)],
         "quota": list(_quota(state, planned, decision, allocation)),
+        "rules": rules_on(state, planned.spec.tenant, dict(decision.plan.prices), now_us),
         "gap": decision.plan.gap,
     }
 
@@ -177,6 +180,7 @@ def _refused(state: State, job: Job, actor: Actor, error: DualtrackError, now_us
         **_forecast_view(None, now_us),
         "victims": [],
         "quota": [],
+        "rules": [],
         "gap": None,
     }
 

@@ -18,7 +18,7 @@ from scheduler.service.feed import iso
 from scheduler.service.fleet_views import domestic_share
 from scheduler.service.rule_metrics import RuleGauges
 
-__all__ = ["rule_gauges", "rules_view"]
+__all__ = ["rule_gauges", "rules_on", "rules_view"]
 
 View = dict[str, Any]
 
@@ -48,6 +48,21 @@ def rules_view(state: State, now_us: int) -> View:
     ]
     measured = {"domestic_installed_devices": round(domestic_share(state), 6)}
     return {**rules, "alarms": alarms + _unknown_lots(state), "measured": measured}
+
+
+def rules_on(state: State, tenant: str, prices: Mapping[str, float], now_us: int) -> list[View]:
+    """The rules whose price makes imported options count for less to jobs of the tenant, with where the shares stand.
+
+    `prices` are those of a plan, with a rule's under `rule:<id>`.
+    """
+    found = []
+    for share in state.book.shares:
+        price = prices.get(f"rule:{share.rule.id}", 0.0)
+        if price > 0 and share.counts(tenant):
+            standing = share.standing(now_us)
+            told = {"target": share.rule.target, "share": standing.share, "forecast": standing.forecast}
+            found.append({"rule": share.rule.id, "price": price, **told})
+    return found
 
 
 def _in_force(state: State, price: Mapping[str, Any], now_us: int) -> bool:

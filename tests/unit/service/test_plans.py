@@ -1,6 +1,7 @@
 """A plan is what the same engine would do, tried on a copy; and so is the change that it proposes."""
 
 import pytest
+from msgspec import structs
 
 from scheduler.config import decode_job
 from scheduler.engine import intake
@@ -8,6 +9,9 @@ from scheduler.engine.engine import Engine
 from scheduler.engine.image import encode
 from scheduler.engine.state import State
 from scheduler.model.events import Actor, EpochStarted
+from scheduler.model.policy import Policy
+from scheduler.model.rules import DomesticShare, Lot, Measure, Mode, Rules, ShareBasis, Tranche
+from scheduler.model.tenants import Tenant, Tenants
 from scheduler.planning import Asked, counterfactuals
 from scheduler.service.configuration import Sources, configured
 from scheduler.service.plans import expected_of, plan_on_empty, plan_on_image, why_on_image
@@ -90,10 +94,6 @@ def test_why_tells_the_same_of_a_job_that_waits(busy):
 
 
 def test_what_comes_with_a_delivery_is_told_with_its_date_and_would_wait(config):
-    from msgspec import structs
-
-    from scheduler.model.rules import Lot, Rules, Tranche
-
     lot = Lot(id="h200-second", accelerator="h200", tranches=(Tranche(count=8, expected_us=NOW + 10**12),))
     ordered = structs.replace(config, rules=Rules(lots=(lot,)))
     found = plan_on_empty(ordered, job(("h200", 16)), ACTOR, NOW)
@@ -138,3 +138,53 @@ def test_a_plan_has_the_same_fields_whatever_the_verdict(config, busy):
     assert list(starts) == list(waits) == list(never)
     documented = (ROOT / "docs/api.md").read_text()
     assert all(f"`{field}`" in documented for field in starts)
+
+
+PRICED = DomesticShare(
+    id="used-30",
+    basis=ShareBasis.USED,
+    measure=Measure.DEVICE_HOURS,
+    target=0.3,
+    window_us=30 * 24 * 3600 * 10**6,
+    mode=Mode.PRICE,
+)
+
+
+def ruled(config, **changes):
+    share = structs.replace(PRICED, **changes)
+    free = Tenants(tenants=(Tenant(name="search"),))
+    return structs.replace(config, tenants=free, policy=Policy(name="balanced"), rules=Rules(domestic_shares=(share,)))
+
+
+def asking(config, name, tokens, *options):
+    work = {"class": "dense_training", "model": "llama-3.1-8b", "tokens": tokens, "global_batch": 64}
+    wanted = [{"accelerator": accelerator, "count": 4} for accelerator in options]
+    body = {**a_job(name), "workload": work, "resources": {"options": wanted}}
+    return decode_job(body, catalog=config.catalog)
+
+
+def running(config, job):
+    """A fleet on which the job runs, and will for long."""
+    state = State.new(config)
+    engine = Engine(state)
+    engine.fold(EpochStarted(1), NOW)
+    for event in intake.submission(state, job, ACTOR, lambda: job.name, NOW):
+        engine.fold(event, NOW)
+    for event in engine.decide(NOW).events:
+        engine.fold(event, NOW)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("change", "chosen", "rules"),
+    [
+        ({}, "ascend-910c:4", ["used-30"]),
+        ({"exempt": ("search",)}, "h200:4", []),
+        ({"mode": Mode.OBSERVE}, "h200:4", []),
+    ],
+)
+def test_a_plan_says_which_rule_lets_imported_options_count_for_less(config, change, chosen, rules):
+    held = running(ruled(config, **change), asking(config, "held", 1e15, "h200"))
+    found = plan_on_image(encode(held), asking(config, "asked", 1e9, "h200", "ascend-910c"), ACTOR, NOW)
+    assert (found["chosen"], [rule["rule"] for rule in found["rules"]]) == (chosen, rules)
+    assert all(rule["price"] > 0 and rule["forecast"] < rule["target"] for rule in found["rules"])
