@@ -110,7 +110,7 @@ def _left(snapshot: Snapshot, numbers: Int, gathered: Gathered, rate: Real, done
     absolute = snapshot.columns.option("absolute")[gathered.option]
     best = _reduced(np.maximum, np.where(absolute, rate, 0.0), gathered.ptr, 0.0)
     known = np.isfinite(amount) & (best > 0)
-    left = np.maximum(amount - done, LEAST_LEFT * amount)
+    left = np.where(done < amount, amount - done, LEAST_LEFT * amount)
     found: Real = np.divide(left, best, out=np.full(len(numbers), np.inf), where=known)
     return found
 

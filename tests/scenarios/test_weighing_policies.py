@@ -7,7 +7,7 @@ from scheduler.model.jobs import Checkpoint, Measured, Moves, Work
 from scheduler.model.lifecycle import AttemptEnd, JobState
 from scheduler.model.reasons import ReasonCode
 from scheduler.model.tenants import JobClass
-from scheduler.model.workload import Arrival, Workload
+from scheduler.model.workload import Arrival, Truth, Workload
 from scheduler.policies import POLICIES, WALKS
 from scheduler.simulator.simulate import simulate
 from tests.support.builders import QUICK, S, cluster, configured, job, options, pool
@@ -207,3 +207,35 @@ def test_what_a_job_without_a_checkpoint_did_is_lost_and_done_again_when_it_is_r
     assert [attempt.how for attempt in lost.attempts] == [AttemptEnd.PREEMPTED, AttemptEnd.EXITED]
     alone_us = 2 * HOUR * S  # an h200 is as fast as an h20 here
     assert lost.ended_us - owns.ended_us >= alone_us
+
+
+def simulated(policy, *arrivals, devices=1):
+    config = configured(cluster([pool("h200", 1, devices)]), policy=policy)
+    return simulate(config, Workload(name="drawn", arrivals=arrivals))
+
+
+def on_h200(name, hours, at_h=0.0, **more):
+    spec = job(name, *options(h200=1), work=work(hours, 1.0), checkpoint=PORTABLE, moves=Moves.ANY)
+    return Arrival(at_us=int(at_h * HOUR) * S, job=spec, user="u", **more)
+
+
+def test_a_long_job_that_has_almost_ended_counts_as_short():
+    srpt = msgspec.structs.replace(QUICK, name="srpt")
+    long, short = simulated(srpt, on_h200("long", 100.0), on_h200("short", 1.0, at_h=99.5)).state.jobs
+    assert len(long.attempts) == 1 and long.ended_us < short.ended_us
+
+
+@pytest.mark.parametrize(("hours", "leaves"), [(3.0, False), (1.0, True)])
+def test_a_job_past_what_it_declared_counts_as_having_a_fiftieth_of_it_left(hours, leaves):
+    srpt = msgspec.structs.replace(QUICK, name="srpt")
+    wrong = on_h200("wrong", 100.0, truth=Truth(amount=120.0 * HOUR))
+    long, _ = simulated(srpt, wrong, on_h200("other", hours, at_h=101.0)).state.jobs
+    assert (long.attempts[0].how is AttemptEnd.PREEMPTED) == leaves
+
+
+def test_jobs_that_all_came_at_once_end_no_later_for_a_bound_on_waiting_that_their_makespan_passes():
+    """The short ones are overdue long before the end, and would all run beside the long one's device, then in it."""
+    makespan = msgspec.structs.replace(QUICK, name="makespan", starve_after_us=HOUR * S, min_run_us=0)
+    short = [on_h200(f"short-{number}", 0.25) for number in range(156)]
+    found = simulated(makespan, on_h200("long", 40.0), *short, devices=2)
+    assert found.report.makespan_s == pytest.approx(40 * HOUR, rel=1e-3)
