@@ -26,7 +26,7 @@ from scheduler.profiles.steps import chips_of, join, models_of, splits_of
 from scheduler.profiles.student import student_quantile
 from scheduler.profiles.training_rates import DENSE, MIXTURE, TrainingCoefficients, log_reach, step_seconds
 
-__all__ = ["black_box", "memory", "ratios", "speed"]
+__all__ = ["black_box", "floors", "memory", "ratios", "speed"]
 
 PREDICTIONS = 200_000
 REPEATS = 5
@@ -46,6 +46,28 @@ def memory(rows: Sequence[Measured]) -> Iterator[dict[str, Any]]:
     for device, found in [*sorted(verdicts.items()), ("all", [v for part in verdicts.values() for v in part])]:
         accepted = 100 * sum(found) / len(found)
         yield {"protocol": "memory", "device": device, "accepted_percent": round(accepted, 2), "n": len(found)}
+
+
+def floors(rows: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    """What no model of few coefficients can foretell: how far runs that differ only in devices and batch lie from a
+    straight line over the doublings of devices. Nearly repeated measurements, where none is repeated; what a line takes
+    away is given back by the degrees of freedom."""
+    series = defaultdict(list)
+    for row in rows:
+        layout = layout_of(row)
+        same = row.transformer.name or row.model, row.device, row.engine, row.seq_len, row.precision
+        series[(*same, layout.recompute, layout.tensor, layout.pipeline)].append((row.devices, row.rate))
+    found = defaultdict(list)
+    for key, points in series.items():
+        counts, rates = np.array(points).T
+        line = np.stack([np.ones(len(points)), np.log2(counts)], axis=1)
+        spare = len(points) - np.linalg.matrix_rank(line)
+        if spare > 0 and len(set(counts.tolist())) > 1:
+            off = np.log(rates) - line @ np.linalg.lstsq(line, np.log(rates), rcond=None)[0]
+            found[key[1]].extend((100 * np.abs(off) * math.sqrt(len(points) / spare)).tolist())
+    for device, off in [*sorted(found.items()), ("all", [x for part in found.values() for x in part])]:
+        if off:
+            yield {"protocol": "floor", "device": device, "floor_percent": round(float(np.mean(off)), 2), "n": len(off)}
 
 
 def speed(table: Table, coefficients: TrainingCoefficients) -> Iterator[dict[str, Any]]:

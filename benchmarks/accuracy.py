@@ -1,9 +1,10 @@
 """Writes docs/accuracy.md: how well rates are predicted, from the programs that measure it, with plots beside it.
 
-    python benchmarks/accuracy.py --measurements F --points F... --throughputs F --write docs/accuracy.md
+    python benchmarks/accuracy.py --measurements F --points F... --throughputs F [--profiles F] [--runs F]
+                                  --write docs/accuracy.md
 
 Each figure on the page comes from a run of `training_model.py`, `serving_model.py` or `step_rates.py` on the files that
-are given; nothing is kept from an earlier page.
+are given; nothing is kept from an earlier page. `--profiles` adds steps of black boxes, `--runs` times to train.
 """
 
 import argparse
@@ -46,6 +47,14 @@ STEPS = {
     "one-observation": "the same, and one run of the very job type there in another gang",
     "leave-family-out": "a third chip where no job of the family has run",
     "one-observation-leave-family-out": "the same, after that one run",
+}
+RUNS = {
+    "runs by model": "transformers, other accelerators and counts, by the training model in the fastest layout",
+    "runs by class": "other accelerators, as many of them, by the class table of the catalog",
+}
+BLACK = {
+    "black-box-in-sample": "the same steps that were fitted",
+    "black-box-more-replicas": "fitted up to the median of replicas, more of them predicted",
 }
 PHASES = {"tpot": "time per output token", "ttft": "time to the first token, at most four requests at once"}
 WITH_BASELINES = ("all", "h100+h200", "h100", "h200")
@@ -98,9 +107,17 @@ def training(rows: Sequence[Row]) -> Iterator[str]:
     for protocol, told in TRAINING.items():
         own = [row for row in scored if named(row) == protocol]
         if own:
-            yield f"**{protocol}**: {told}.\n"
+            others = own[0].get("fitted_accelerators")
+            yield f"**{protocol}**: {told}{f', from {others} other accelerators' if others else ''}.\n"
             lines = ((row["device"], row["engine"], *errors(row), *baselines(row)) for row in own)
             yield from table(("device", "software", *ERRORS, "6N", "MFU"), lines)
+    found = [row for row in rows if row["protocol"] == "floor"]
+    if found:
+        yield "**Floor**: no configuration was measured twice; so far do runs that differ only in devices and batch lie"
+        yield "from a straight line over the doublings of devices. No model of few coefficients can be better.\n"
+        yield from table(
+            ("device", "floor", "n"), ((row["device"], percent(row["floor_percent"]), str(row["n"])) for row in found)
+        )
     memory = [row for row in rows if row["protocol"] == "memory"]
     if memory:
         yield "**Memory**: configurations that ran and that the model accepts.\n"
@@ -108,6 +125,45 @@ def training(rows: Sequence[Row]) -> Iterator[str]:
             ("device", "accepted", "n"),
             ((row["device"], percent(row["accepted_percent"]), str(row["n"])) for row in memory),
         )
+
+
+def runs(rows: Sequence[Row]) -> Iterator[str]:
+    """Times to train of whole models, and steps of black boxes; nothing where neither file was given."""
+    if any(row["protocol"] in RUNS for row in rows):
+        yield "### Times to train, never fitted\n"
+        yield "MLPerf's runs: of two systems that train the same model with the same batch, how much sooner does one"
+        yield "end? Nothing was fitted to any of them.\n"
+    for protocol, told in RUNS.items():
+        own = [row for row in rows if row["protocol"] == protocol]
+        if own:
+            yield f"**{protocol.capitalize()}**: {told}.\n"
+            yield from table(("benchmark", *ERRORS), ((row["device"], *errors(row)) for row in own))
+    repeated = [row for row in rows if row["protocol"] == "repeated runs"]
+    if repeated:
+        yield "**Floor**: what runs of one system differ by, and how far medians of three or more systems of the same"
+        yield "accelerators, count and batch lie apart.\n"
+        lines = (
+            (row["device"], percent(row["runs_sd_percent"]), str(row["systems"]),
+             percent(row["systems_differ_percent"]), str(row["n"]))
+            for row in repeated
+        )  # fmt: skip
+        yield from table(("benchmark", "runs (standard deviation)", "systems", "systems apart", "n"), lines)
+
+
+def black_boxes(rows: Sequence[Row]) -> Iterator[str]:
+    own = [row for row in rows if row["protocol"] in BLACK]
+    if own:
+        yield "\n**Black boxes**: step times of jobs of which nothing else is known, from some of their own steps."
+        yield "Steps of one job are wrong together: coverage is also told with each job on each cluster as one draw.\n"
+        lines = (
+            (BLACK[row["protocol"]], *errors(row), by_job(row), str(row["groups"])) for row in own
+        )  # fmt: skip
+        yield from table(("steps", *ERRORS, "by job", "jobs"), lines)
+
+
+def by_job(row: Row) -> str:
+    low, high = row.get("coverage_by_group_interval_percent", (0.0, 100.0))
+    return f"{row['coverage_by_group_percent']:.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def baselines(row: Row) -> tuple[str, str]:
@@ -151,14 +207,24 @@ def serves(row: Row, phase: str) -> bool:
 def steps(rows: Sequence[Row]) -> Iterator[str]:
     yield "## Jobs that are not transformers\n"
     yield "Step rates of 26 small models in gangs of one to eight on K80, P100 and V100; each chip predicted from the"
-    yield "others.\n"
+    yield "others. Where no job of a family has run on the new chip, nothing that is known of it says how well the chip"
+    yield "suits it: that is what remains over the floor. The ratio of a family that has run there is a baseline.\n"
     yield "![Errors by protocol](accuracy-steps.svg)\n"
     for protocol, told in STEPS.items():
         own = [row for row in rows if row["protocol"] == protocol]
         if own:
             yield f"**{protocol}**: {told}.\n"
-            lines = ((row["device"], *errors(row), percent(_ratio(row)), floor(row)) for row in own)
-            yield from table(("device", *ERRORS, "best single ratio", "floor"), lines)
+            lines = (
+                (
+                    row["device"],
+                    *errors(row),
+                    percent(_ratio(row)),
+                    percent(row["baselines"]["family_ratio"]),
+                    floor(row),
+                )
+                for row in own
+            )
+            yield from table(("device", *ERRORS, "best single ratio", "ratio of the family", "floor"), lines)
     yield "*Floor*: what remains when each family's own factor is known in hindsight and nothing else."
 
 
@@ -189,7 +255,8 @@ def listed(names: Iterable[str]) -> str:
 
 
 def page(files: argparse.Namespace) -> tuple[str, dict[str, str]]:
-    trained = run("training_model.py", "--measurements", str(files.measurements))
+    more = [f"--{name}={path}" for name in ("profiles", "runs") if (path := getattr(files, name)) is not None]
+    trained = run("training_model.py", "--measurements", str(files.measurements), *more)
     points = [str(path) for path in files.points]
     served = run("serving_model.py", "--points", *points, "--observations", "3")
     stepped = run("step_rates.py", "--throughputs", str(files.throughputs))
@@ -200,8 +267,10 @@ def page(files: argparse.Namespace) -> tuple[str, dict[str, str]]:
         "is that of 90 % bands with the 95 % interval that so many measurements allow: a band is honest where the",
         "interval holds 90 %.\n",
         *training(trained),
+        *runs(trained),
         *serving(served),
         *steps(stepped),
+        *black_boxes(trained),
         "\n## What one H200 is worth in H20-96\n",
         "Modelled from the fits, not written in; peak arithmetic would say 6.68, memory bandwidth 1.2.\n",
         *table(("work", "ratio", "90 % band", "from"), by_class(trained)),
@@ -242,6 +311,8 @@ def main() -> None:
     parser.add_argument("--measurements", type=Path, required=True)
     parser.add_argument("--points", type=Path, nargs="+", required=True)
     parser.add_argument("--throughputs", type=Path, required=True)
+    parser.add_argument("--profiles", type=Path, help="Sia's profile_placements")
+    parser.add_argument("--runs", type=Path, help="MLPerf's training runs")
     parser.add_argument("--write", type=Path, required=True)
     given = parser.parse_args()
     text, pictures = page(given)

@@ -3,7 +3,7 @@
     python benchmarks/training_model.py --measurements F [--protocol in-sample|leave-model-out|leave-device-out|scale]
                                         [--observations K [--draws N]] [--write FILE] [-o json]
     python benchmarks/training_model.py --measurements FIT --score OTHER [-o json]
-    python benchmarks/training_model.py --measurements F --protocol memory|speed|ratios|layout-assumed
+    python benchmarks/training_model.py --measurements F --protocol memory|floor|speed|ratios|layout-assumed
     python benchmarks/training_model.py --profiles F       # step times of black boxes, as Sia publishes them
     python benchmarks/training_model.py --runs F           # MLPerf's times to train, scored and never fitted
 
@@ -11,7 +11,8 @@
 drawn anew many times, and the others are scored. `leave-model-out` scores devices and software that the fit has.
 `scale` fits up to 64 devices and scores 128 and more. Without a protocol all of them run, without and with three
 observations. Scored are rows whose layout the file tells; `layout-assumed` scores the others, each in the fastest
-layout that fits, before and after three of their software were seen.
+layout that fits, before and after three of their software were seen. `floor`: how far nearly repeated measurements lie
+from a smooth line.
 
 Errors are of tokens a second. There is a row for each device and software, and for all. `baselines` are fitted to the
 same rows: six operations per weight and token, and a constant share of the peak by device, of what the model needs
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks._scores import document, rounded
-from benchmarks._training_facts import black_box, memory, ratios, speed
+from benchmarks._training_facts import black_box, floors, memory, ratios, speed
 from benchmarks._training_rows import Measured, read_training
 from benchmarks._training_runs import read_runs, score_runs
 from benchmarks._training_table import BoolArray, Scored, Table, assumed_layouts, shipped_coefficients
@@ -43,7 +44,17 @@ from scheduler.errors import DualtrackError
 from scheduler.profiles.training_model import predict_steps
 from scheduler.profiles.training_rates import TrainingCoefficients
 
-PROTOCOLS = ("in-sample", "leave-model-out", "leave-device-out", "scale", "layout-assumed", "memory", "speed", "ratios")
+PROTOCOLS = (
+    "in-sample",
+    "leave-model-out",
+    "leave-device-out",
+    "scale",
+    "layout-assumed",
+    "memory",
+    "floor",
+    "speed",
+    "ratios",
+)
 SMALL, LARGE = 64, 128
 DRAWS = 40
 OBSERVATIONS = 3
@@ -64,7 +75,7 @@ def run(table: Table, protocol: str, observations: int, draws: int) -> Iterator[
     elif protocol == "scale":
         left(table, scored, table.steps.counts <= SMALL, table.steps.counts >= LARGE)
     else:
-        more = {"observations": observations}
+        more = {"observations": observations, "fitted_accelerators": len(set(table.accelerator)) - 1}
         for name in sorted(set(table.accelerator)):
             kept = table.accelerator != name
             if observations:
@@ -131,6 +142,8 @@ def results(
     told, source = [row for row in rows if row.layout is not None], given.measurements.name
     if protocol == "memory":
         yield from memory(told)
+    elif protocol == "floor":
+        yield from floors(told)
     elif protocol == "layout-assumed":
         yield from assumed(rows, source, given.draws)
     elif protocol in ("speed", "ratios"):

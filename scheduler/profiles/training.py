@@ -104,6 +104,7 @@ def training_terms(models: Models, chips: Chips, splits: Splits) -> FloatArray:
     tokens = per_micro * passes / (s.tensor * s.pipeline)  # a device's share of all weights
     rate = np.where(s.low, c.low_flops, c.flops)
     gemm = 2 * (GEMM_PASSES * (m.dense + m.vocab * m.hidden) + s.full * m.dense) * tokens / rate
+    # at BF16's peak whatever the precision: at FP8's, mixtures never seen were foretold less well, for few are so wide
     experts = 2 * (GEMM_PASSES + s.full) * m.routed * tokens / c.flops
     again = ATTENTION_PASSES + np.maximum(s.full, s.selective)
     split_elements = np.where(s.parallel, s.tensor, 1.0)

@@ -1,6 +1,7 @@
 """What the shipped coefficients say of chips measured and of chips never measured."""
 
 import pytest
+from msgspec import structs
 
 from scheduler.config import load_catalog, load_models, shipped
 from scheduler.config.profiles import load_fit
@@ -55,6 +56,16 @@ def test_one_h200_trains_like_four_to_six_h20_and_not_by_the_ratio_of_peaks():
 def test_a_vendor_without_clear_measurements_is_doubted_most():
     widths = {name: rates(name)[0].high / rates(name)[0].low for name in ("h200", "ascend-910c")}
     assert widths["ascend-910c"] > 1.3 * widths["h200"]
+
+
+def test_a_new_board_of_a_measured_chip_is_doubted_less_and_takes_after_it():
+    known = CATALOG.get("h100")
+    akin = structs.replace(known, name="h100-new")
+    stranger = structs.replace(akin, family="other")
+    layout = Layout(data=8, zero=3, micro_batch=1)
+    told, new, other = (training_rate(LLAMA, chip, layout, FIT, 4096, 16) for chip in (known, akin, stranger))
+    assert new.high / new.low < other.high / other.low
+    assert abs(new.value / told.value - 1) < abs(other.value / told.value - 1)
 
 
 def test_a_job_may_say_only_its_model_and_the_chips():

@@ -239,6 +239,23 @@ def test_memory_counts_what_is_accepted(printed, written):
     assert {r["device"]: r["accepted_percent"] for r in results} == {"A100-40G": 100, "H100-80G": 100, "all": 100}
 
 
+def test_the_floor_is_what_lies_off_a_smooth_line_over_devices(printed, written):
+    def series(values, device):
+        counts = (8, 16, 32, 64)[: len(values)]
+        return [
+            row(n_devices=str(n), dp=str(n), batch=str(8 * n), value=str(value), device=device)
+            for n, value in zip(counts, values, strict=True)
+        ]
+
+    smooth = series([9000, 8910, 8820.9, 8732.691], "H100-80G")  # each doubling costs one in a hundred
+    rough = series([3700, 3700, 4070, 3700], "A100-80G")
+    results = printed("--measurements", written(*smooth, *rough, row(seq_in="4096")), "--protocol", "floor")
+    by_device = {r["device"]: (r["floor_percent"], r["n"]) for r in results}
+    assert by_device["H100-80G"] == (0.0, 4)
+    assert by_device["A100-80G"][0] > 2
+    assert by_device["all"][1] == 8
+
+
 def test_coefficients_are_written_as_a_file_that_reads_back(printed, written, tmp_path):
     target = tmp_path / "training.yaml"
     assert printed("--measurements", written(*table()), "--write", target) == []
@@ -246,6 +263,7 @@ def test_coefficients_are_written_as_a_file_that_reads_back(printed, written, tm
     assert found.terms == TERMS
     assert {name: fit.n for name, fit in found.devices.items()} == {"a100": 20, "a100-40": 20, "h100": 20}
     assert set(found.vendors) == {"nvidia"}
+    assert set(found.families) == {"a100", "h100"}
     assert "60 rows" in found.source
 
 
