@@ -9,7 +9,7 @@ from scheduler.cli.output import Column, Format, say, table
 
 if TYPE_CHECKING:
     from scheduler.model.accelerators import Catalog
-    from scheduler.model.rates import Metric, Observation
+    from scheduler.model.rates import Observation
     from scheduler.profiles.serving_model import ServingModel
     from scheduler.profiles.serving_spread import Spread
     from scheduler.profiles.table import Rate
@@ -94,11 +94,12 @@ FIT = (
 
 
 def predictions(seen: "Sequence[Observation]", catalog: "Catalog") -> "list[tuple[Observation, Rate | None]]":
-    """Each figure, of a known model by the model's own name, with what the shipped fits say of it; None where the job
-    is no known model, or they cannot hold it."""
+    """Each figure, of a known model by the model's own name and of its training in tokens a second, with what the
+    shipped fits say of it; None where the job is no known model, or they cannot hold it."""
     from msgspec import structs
 
     from scheduler.config import load_models
+    from scheduler.model.rates import in_tokens
     from scheduler.model.transformers import find_transformer
 
     models = load_models()
@@ -107,7 +108,8 @@ def predictions(seen: "Sequence[Observation]", catalog: "Catalog") -> "list[tupl
     for one in seen:
         transformer = known[one.cell.family]
         if transformer is not None:
-            one = structs.replace(one, cell=structs.replace(one.cell, family=transformer.name))  # noqa: PLW2901
+            cell = structs.replace(one.cell, family=transformer.name)
+            one = in_tokens(structs.replace(one, cell=cell))  # noqa: PLW2901
         found.append((one, _prediction(one, transformer, catalog)))
     return found
 
@@ -115,7 +117,7 @@ def predictions(seen: "Sequence[Observation]", catalog: "Catalog") -> "list[tupl
 def _prediction(one: "Observation", transformer: Any, catalog: "Catalog") -> "Rate | None":
     from scheduler.errors import UsageError
     from scheduler.model.rates import Metric
-    from scheduler.profiles.expected import Asked, expect_serving, expect_training
+    from scheduler.profiles.expected import SERVED, Asked, expect_serving, expect_training
 
     chip, metric, training, serving = catalog.get(one.cell.accelerator), one.cell.metric, training_fit(), serving_fit()
     if transformer is None or chip is None:
@@ -125,24 +127,12 @@ def _prediction(one: "Observation", transformer: Any, catalog: "Catalog") -> "Ra
         precision=one.cell.precision, batch=round(one.batch), seq_in=one.seq_in, seq_out=one.seq_out,
         engine=one.cell.stack.framework,
     )  # fmt: skip
-    serves = metric in (Metric.TPOT, Metric.TTFT, Metric.OUTPUT_TOKENS)
+    serves = metric in SERVED
     try:
         if serves and serving and one.batch and one.seq_in:
             return expect_serving(asked, serving, metric).rate
-        if metric in (Metric.TOKENS, Metric.STEP_TIME) and training and one.batch and one.seq_in:
-            return _as_metric(expect_training(asked, training).rate, metric, one)
+        if metric is Metric.TOKENS and training and one.batch and one.seq_in:
+            return expect_training(asked, training).rate
     except (UsageError, ValueError):  # a layout or a size that the models do not hold
         return None
     return None
-
-
-def _as_metric(tokens_per_s: "Rate", metric: "Metric", one: "Observation") -> "Rate":
-    from msgspec import structs
-
-    from scheduler.model.rates import Metric
-
-    if metric is Metric.TOKENS:
-        return tokens_per_s
-    tokens = one.batch * one.seq_in
-    value, low, high = tokens_per_s.value, tokens_per_s.low, tokens_per_s.high
-    return structs.replace(tokens_per_s, value=tokens / value, low=tokens / high, high=tokens / low)

@@ -26,6 +26,8 @@ def predict(
     type_: Annotated[str, typer.Option("--type", help="training or inference")] = "training",
     layout: Annotated[str, typer.Option(help="Such as tp=8,pp=2; without it the fastest that fits")] = "",
     precision: Annotated[str, typer.Option(help="Such as bf16, fp8, int8")] = "bf16",
+    experts_precision: Annotated[str, typer.Option(help="Of experts that are served, where it differs")] = "",
+    kv_precision: Annotated[str, typer.Option(help="Of cached keys and values, where it differs")] = "",
     batch: Annotated[int, typer.Option(min=0, help="Sequences of a step, or requests at once")] = 0,
     seq_in: Annotated[int, typer.Option(min=0, help="Tokens of a sequence or a prompt")] = 0,
     seq_out: Annotated[int, typer.Option(min=0, help="Tokens of an answer")] = 0,
@@ -56,6 +58,8 @@ def predict(
         seq_in=seq_in,
         seq_out=seq_out,
         engine=framework,
+        experts=experts_precision,
+        cache=kv_precision,
     )
     found = _expected(asked, type_)
     if not found:
@@ -69,8 +73,10 @@ def predict(
         for row in rows:
             say(row["metric"])
         return
+    kept = [("experts", experts_precision), ("cache", kv_precision)]
+    formats = ", ".join([precision, *(f"{part} {name}" for part, name in kept if name)])
     fields([("Model", model or f"{params:g} parameters"), ("Devices", f"{count} {accelerator}"),
-            ("Layout", rows[0]["layout"])])  # fmt: skip
+            ("Precision", formats), ("Engine", framework or "-"), ("Layout", rows[0]["layout"])])  # fmt: skip
     for row in rows:
         say()
         band = f"{two_digits(row['low'])} to {two_digits(row['high'])}"
@@ -110,9 +116,12 @@ def asked_of(catalog: "Catalog", accelerator: str, model: str, params: float, ty
 
 def _expected(asked: "Asked", type_: str) -> "list[Expected]":
     from scheduler.cli.profiles_fits import serving_fit, training_fit
+    from scheduler.errors import UsageError
     from scheduler.profiles.expected import SERVED, expect_serving, expect_training
 
     if type_ == "training":
+        if asked.experts or asked.cache:
+            raise UsageError("training has one precision, that of its products", "leave the others to inference")
         fit = training_fit()
         return [expect_training(asked, fit)] if fit else []
     model = serving_fit()

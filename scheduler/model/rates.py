@@ -4,11 +4,21 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from scheduler.model.figures import Provenance
 
-__all__ = ["LAYOUT_AXES", "Cell", "CellRate", "Metric", "Observation", "Stack", "layout_parts", "layout_text"]
+__all__ = [
+    "LAYOUT_AXES",
+    "Cell",
+    "CellRate",
+    "Metric",
+    "Observation",
+    "Stack",
+    "in_tokens",
+    "layout_parts",
+    "layout_text",
+]
 
 LAYOUT_AXES = ("tp", "pp", "dp", "ep", "cp", "adp", "zero", "mb", "rc")
 """Parts of a written layout: devices by axis (`adp`: data parallelism of attention in serving), stage of ZeRO,
@@ -94,6 +104,19 @@ class Observation(Struct, frozen=True, kw_only=True):
     provenance: Provenance = Provenance.MEASURED
     source: str = ""
     place: str = ""
+
+
+def in_tokens(seen: Observation) -> Observation:
+    """Steps and samples of training as tokens a second, by which models and job files tell the same cell; as it is
+    where that needs a batch or a length that is not stated."""
+    per_step = seen.batch * seen.seq_in
+    factor = {Metric.STEPS: per_step, Metric.SAMPLES: float(seen.seq_in), Metric.STEP_TIME: per_step}.get(
+        seen.cell.metric, 0.0
+    )
+    if not factor:
+        return seen
+    value = factor / seen.value if seen.cell.metric.is_time else factor * seen.value
+    return structs.replace(seen, cell=structs.replace(seen.cell, metric=Metric.TOKENS), value=value)
 
 
 class CellRate(Struct, frozen=True, kw_only=True):

@@ -26,6 +26,10 @@ WORTH_TELLING = 0.1
 """Log units by which a declared ratio must be off before anyone needs to know."""
 
 
+FAR_OFF = 0.3
+"""Log units by which a ratio is off that everybody needs to know, whatever its band says: 6 that is 4 is off by 0.4."""
+
+
 class Shift(StrEnum):
     NONE = "none"
     FASTER = "faster"
@@ -62,12 +66,14 @@ class RatioAlarm(Struct, frozen=True):
 def ratio_alarm(declared: Rate, here: Belief, there: Belief) -> RatioAlarm | None:
     """Whether `here` over `there` contradicts the declared ratio: 6x that is measured at 4x.
 
-    None while either is unmeasured, while the bands overlap, or where the difference is too small to matter.
+    None while either is unmeasured, where the difference is too small to matter, and while the measured band reaches
+    into the declared one, unless it is certainly a good part off the very figure that decisions go by.
     """
     if not (here.runs and there.runs):
         return None
     ratio, reach = here.mean - there.mean, REACH * math.hypot(here.sd, there.sd)
     apart = ratio - reach > math.log(declared.high) or ratio + reach < math.log(declared.low)
-    if not apart or abs(ratio - math.log(declared.value)) < WORTH_TELLING:
+    far = abs(ratio - math.log(declared.value)) - reach > FAR_OFF
+    if not (apart or far) or abs(ratio - math.log(declared.value)) < WORTH_TELLING:
         return None
     return RatioAlarm(declared.value, math.exp(ratio), math.exp(ratio - reach), math.exp(ratio + reach))

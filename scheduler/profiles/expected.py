@@ -16,17 +16,29 @@ from scheduler.model.rates import Metric, layout_parts
 from scheduler.model.transformers import Transformer
 from scheduler.profiles.layout_search import search_layouts
 from scheduler.profiles.layouts import Layout, Precision, Recompute
-from scheduler.profiles.modelled import layout_words
+from scheduler.profiles.modelled import engine_measured, layout_words
 from scheduler.profiles.serving import Demand, Split, largest_batch, served
-from scheduler.profiles.serving_model import Forecast, Phase, Points, ServingModel, forecast
+from scheduler.profiles.serving_model import Forecast, Phase, Points, ServingModel, forecast, outside
 from scheduler.profiles.storage import storage_of
 from scheduler.profiles.table import Rate
-from scheduler.profiles.training_rates import TrainingCoefficients, training_rate
+from scheduler.profiles.training_rates import TrainingCoefficients, beyond_measured, training_rate
 
 __all__ = ["SERVED", "Asked", "Expected", "expect_serving", "expect_training", "layout_from"]
 
-SERVED: Final = (Metric.OUTPUT_TOKENS, Metric.TPOT, Metric.TTFT)
+SERVED: Final = (Metric.OUTPUT_TOKENS, Metric.REQUESTS, Metric.TPOT, Metric.TTFT)
 """What is predicted of serving."""
+
+OUTSIDE: Final = {
+    "batch": "a batch",
+    "prompt": "a prompt",
+    "output": "an answer",
+    "tensor": "tensor parallelism",
+    "data": "data parallelism of attention",
+    "layers": "a number of layers",
+    "weights_s": "weights",
+    "experts_s": "experts",
+}
+"""What lies outside of the measured, in words; arithmetic goes with the weights."""
 
 USUAL_BATCH, USUAL_SEQUENCE = 1024, 4096
 USUAL_PROMPT, USUAL_OUTPUT, USUAL_REQUESTS = 1024, 1024, 16
@@ -49,6 +61,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     seq_in: int = 0
     seq_out: int = 0
     engine: str = ""
+    experts: str = ""  # formats of experts and cache in serving, where they differ
+    cache: str = ""
     completed: bool = False  # the architecture follows from a size by usual proportions
 
 
@@ -86,14 +100,16 @@ def expect_training(asked: Asked, coefficients: TrainingCoefficients) -> Expecte
             seq_len=seq_len,
             counts={chip.name: [asked.count]},
             precision=precision,
+            engine=asked.engine,
         )[chip.name]
         if not found:
             problem = f"no layout of {asked.count} {chip.name} holds {asked.transformer.name or 'the model'}"
             raise UsageError(f"{problem} with a batch of {batch}", "give it more devices, or a batch that they divide")
         layout, rate = found[0].layout, found[0].rate
     beyond = _beyond(asked)
-    if chip.name not in coefficients.devices:
-        beyond.append(f"no training was measured on {chip.name}")
+    beyond += beyond_measured(coefficients, asked.transformer, chip, devices=asked.count, seq_len=seq_len)
+    if precision is Precision.FP8 and chip.fp8_tflops is None:
+        beyond.append(f"{chip.name} has no FP8 in the catalog: its products are in half precision")
     return Expected(rate, Metric.TOKENS, layout_words(layout), tuple(beyond))
 
 
@@ -110,7 +126,8 @@ def expect_serving(asked: Asked, model: ServingModel, metric: Metric) -> Expecte
         problem = f"the layout {asked.layout} does not divide {asked.count} devices"
         raise UsageError(problem, "choose one whose tp x adp divides them")
     replicas = asked.count // split.devices
-    replica = served(asked.transformer, asked.accelerator, storage_of(asked.transformer, asked.precision), split)
+    storage = storage_of(asked.transformer, asked.precision, asked.experts, asked.cache)
+    replica = served(asked.transformer, asked.accelerator, storage, split)
     demand = Demand(
         batch=max(float(asked.batch or USUAL_REQUESTS) / (replicas * split.data), 1.0),
         prompt=float(asked.seq_in or USUAL_PROMPT),
@@ -119,17 +136,22 @@ def expect_serving(asked: Asked, model: ServingModel, metric: Metric) -> Expecte
     if float(np.asarray(largest_batch(replica, demand))) < 1:
         problem = f"{split.devices} {asked.accelerator.name} do not hold the weights and one request"
         raise UsageError(problem, "give a replica more devices")
-    nothing = np.array([math.nan])
+    nothing, engine = np.array([math.nan]), engine_measured(asked.engine.split(" ")[0])
     points = Points(
-        served=replica, demand=demand, engines=(asked.engine.split(" ")[0],), cells=("",), stacks=("",), tpot=nothing,
+        served=replica, demand=demand, engines=(engine,), cells=("",), stacks=("",), tpot=nothing,
         ttft=nothing,
     )  # fmt: skip
     rate = _served_rate(model, points, metric, asked)
     beyond = _beyond(asked)
-    if asked.engine.split(" ")[0] not in model.coefficients.engines:
+    if engine not in model.coefficients.engines:
         beyond.append(f"the engine {asked.engine or 'is not named'} was not measured: an average one")
     if asked.accelerator.name not in model.devices:
         beyond.append(f"no serving was measured on {asked.accelerator.name}")
+    beyond += [
+        f"{OUTSIDE[name]} beyond what was measured" for name in outside(model, replica, demand) if name in OUTSIDE
+    ]
+    lacking = sorted({storage.products, storage.expert_products} - {"bf16"} - _computed(asked.accelerator))
+    beyond += [f"{asked.accelerator.name} has no {name} in the catalog: half precision multiplies" for name in lacking]
     return Expected(rate, metric, asked.layout, tuple(beyond))
 
 
@@ -159,16 +181,22 @@ def _served_rate(model: ServingModel, points: Points, metric: Metric, asked: Ask
         return _rate(forecast(model, points, Phase.TPOT), 1000.0)
     if metric is Metric.TTFT:
         return _rate(forecast(model, points, Phase.TTFT if at_once <= QUIET else Phase.TTFT_QUEUED), 1000.0)
-    if metric is not Metric.OUTPUT_TOKENS:
+    if metric not in (Metric.OUTPUT_TOKENS, Metric.REQUESTS):
         raise UsageError(f"{metric.value} is not predicted", f"{', '.join(SERVED)} are")
     step, first = forecast(model, points, Phase.TPOT), forecast(model, points, Phase.TTFT_QUEUED)
     each = {end: float(getattr(step, end)[0] + getattr(first, end)[0] / output) for end in ("value", "low", "high")}
-    return Rate(at_once / each["value"], at_once / each["high"], at_once / each["low"], Provenance.MODELLED)
+    counted = at_once / output if metric is Metric.REQUESTS else at_once
+    return Rate(counted / each["value"], counted / each["high"], counted / each["low"], Provenance.MODELLED)
 
 
 def _rate(seconds: Forecast, unit: float) -> Rate:
     value, low, high = (float(getattr(seconds, end)[0]) * unit for end in ("value", "low", "high"))
     return Rate(value, low, high, Provenance.MODELLED)
+
+
+def _computed(accelerator: Accelerator) -> set[str]:
+    """Formats that the catalog knows the chip to multiply in."""
+    return {name for name in ("fp8", "int8", "fp4") if getattr(accelerator, f"{name}_tflops") is not None}
 
 
 def _beyond(asked: Asked) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scheduler.errors import UsageError
 from scheduler.model.accelerators import Accelerator, Catalog
 from scheduler.model.jobs import Job, JobType, Load, ModelShape, Objectives, Service, Work, WorkUnit
-from scheduler.model.precisions import Engine, Numerics
+from scheduler.model.precisions import Numerics
 from scheduler.model.rates import CellRate, layout_text
 from scheduler.model.transformers import Transformer, find_transformer
 from scheduler.model.weights import parameters
@@ -99,14 +99,13 @@ def replica_rate(
     if fit is None:
         return None
     lengths = msgspec.structs.replace(load, requests_per_s=0.0, trace="")
-    engine = engine_measured(work.engine)
+    engine = engine_measured(work.engine.name)
     return _served(_key(accelerator), fit, model, count, service.objectives, lengths, work.numerics, engine)
 
 
-def engine_measured(engine: Engine) -> str:
+def engine_measured(name: str) -> str:
     """A serving engine as measurements call it."""
-    name = engine.name.lower()
-    return ENGINES.get(name, name)
+    return ENGINES.get(name.lower(), name.lower())
 
 
 def served_bytes(job: Job, catalog: Catalog) -> float:

@@ -57,9 +57,12 @@ class Known(Struct, frozen=True, kw_only=True):
     source: str = ""
     version: int = 1
     drift: Drift = Drift()
+    filed: CellRate | None = None
 
     def as_file(self) -> CellRate:
-        """The entry as files hold it."""
+        """The entry as files hold it, as it was read while no run has changed it."""
+        if self.filed is not None:
+            return self.filed
         rate = self.belief.rate()
         return CellRate(
             cell=self.cell,
@@ -145,6 +148,7 @@ class Store(Struct, frozen=True):
             source=source or entry.source,
             drift=Drift() if drifted else drift,
             version=entry.version + drifted,
+            filed=None,
         )
         return Observed(self.with_entries([learnt]), drift.shift)
 
@@ -155,7 +159,7 @@ class Store(Struct, frozen=True):
             cell = _settled(entry.cell)
             if cell not in known:
                 relatives[_job(cell)] = (*relatives.get(_job(cell), ()), cell)
-            known[cell] = entry if cell is entry.cell else structs.replace(entry, cell=cell)
+            known[cell] = entry if cell is entry.cell else structs.replace(entry, cell=cell, filed=None)
         return Store(known, relatives)
 
     def _begun(self, cell: Cell, run: Run, predicted: Rate | None) -> Known:
@@ -202,6 +206,7 @@ def store_of(rates: Iterable[CellRate]) -> Store:
             provenance=rate.provenance,
             source=rate.source,
             version=rate.version,
+            filed=rate,
         )
         for rate in rates
     )

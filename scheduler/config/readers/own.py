@@ -13,6 +13,7 @@ from scheduler.config.readers.readings import (
     Readings,
     Told,
     accelerator_called,
+    check_rate,
     named,
     normal_layout,
     normal_precision,
@@ -20,8 +21,10 @@ from scheduler.config.readers.readings import (
 )
 from scheduler.config.readers.table import Line, read_table
 from scheduler.errors import ConfigError
-from scheduler.model.accelerators import Catalog
-from scheduler.model.rates import Cell, Metric, Observation, Stack, layout_parts
+from scheduler.model.accelerators import Accelerator, Catalog
+from scheduler.model.rates import Cell, Metric, Observation, Stack, in_tokens, layout_parts
+from scheduler.model.transformers import find_transformer
+from scheduler.model.weights import active_parameters
 
 __all__ = ["OWN_COLUMNS", "is_genai_perf", "is_vllm", "read_json", "read_own"]
 
@@ -52,6 +55,9 @@ PER_UNIT: Final[Mapping[str, float]] = {
     "requests/s": 1.0, "req/s": 1.0,
 }  # fmt: skip
 """What one of a unit is in ours: milliseconds, or per second."""
+
+REUSED: Final = 30.0
+"""Parts of a prompt of which one may be new: the rest lies in the cache. Seconds for milliseconds are further off."""
 
 MILLISECONDS: Final = ("ms", "s", "sec", "us", "ns")
 
@@ -156,7 +162,26 @@ def _row(line: Line, metric: Metric, value: float, catalog: Catalog, told: Told,
         run=f"{line.file}:{said['run'] or 1}" if said["run"] or said["step"] else "",
         source=said["source"] or Path(line.file).name,
     )
-    return observation(line, metric.value, seen)
+    found = observation(line, metric.value, seen)
+    _check_speed(line, metric.value, found, chip, catalog)
+    return found
+
+
+def _check_speed(line: Line, column: str, seen: Observation, chip: Accelerator, catalog: Catalog) -> None:
+    """Refused where the chip's arithmetic cannot do it, of a model whose size is known."""
+    model = find_transformer(catalog.models, seen.cell.family)
+    told, per_s = in_tokens(seen), 1000.0 / seen.value
+    tokens_per_s = {
+        Metric.TOKENS: told.value,
+        Metric.OUTPUT_TOKENS: told.value,
+        Metric.PREFILL_TOKENS: told.value,
+        Metric.TPOT: per_s * max(seen.batch, 1.0),
+        Metric.TTFT: per_s * seen.seq_in / REUSED,
+    }.get(told.cell.metric)
+    if model is not None and tokens_per_s is not None:
+        kind = "train" if told.cell.metric is Metric.TOKENS else "infer"
+        size = active_parameters(model) / 1e9
+        check_rate(line, column, chip, kind, tokens_per_s / seen.count, size, seen.cell.precision)
 
 
 def _vllm(document: Mapping[str, Any], line: Line, catalog: Catalog, told: Told) -> Iterable[Observation]:
@@ -166,7 +191,7 @@ def _vllm(document: Mapping[str, Any], line: Line, catalog: Catalog, told: Told)
     shape = {
         "seq_in": round(_number(document, line, "total_input_tokens") / completed),
         "seq_out": round(_number(document, line, "total_output_tokens") / completed),
-        "batch": _number(document, line, "max_concurrency") if document.get("max_concurrency") else 0.0,
+        "batch": _at_once(document, line),
     }
     told = _told(told, document, family=str(document["model_id"]), framework=str(document.get("backend", "vllm")))
     for column, metric in VLLM.items():
@@ -175,6 +200,15 @@ def _vllm(document: Mapping[str, Any], line: Line, catalog: Catalog, told: Told)
             value = _number(document, line, name)
             if value > 0:  # a benchmark of one output token has no time per further token
                 yield _row(line, metric, value, catalog, told, **shape)
+
+
+def _at_once(document: Mapping[str, Any], line: Line) -> float:
+    """Requests at once, where they were kept at that: 0 where they came at a rate of their own, for then a server
+    answers what comes and nobody knows how many it had."""
+    paced = document.get("request_rate")
+    if isinstance(paced, int | float) and math.isfinite(paced):
+        return 0.0
+    return _number(document, line, "max_concurrency") if document.get("max_concurrency") else 0.0
 
 
 def _genai_perf(document: Mapping[str, Any], line: Line, catalog: Catalog, told: Told) -> Iterable[Observation]:

@@ -143,9 +143,11 @@ def observation(line: Line, column: str, seen: Observation) -> Observation:
     check_value(line, column, seen.cell.metric, seen.value)
     sizes = layout_parts("" if seen.cell.layout.startswith("spread") else seen.cell.layout)
     tied = math.prod(int(sizes.get(axis, 1)) for axis in ("tp", "pp", "cp"))
-    if seen.count % tied:
+    copies = int(sizes.get("dp", 0))
+    if seen.count % tied or (copies and tied * copies != seen.count):
         problem = f"the layout {seen.cell.layout} does not divide {seen.count} devices"
-        raise line.wrong(column, problem, "tp x pp x cp divides the devices of a job")
+        remedy = "tp x pp x cp divides the devices of a job, and dp is how often"
+        raise line.wrong("layout" if "layout" in line.values else column, problem, remedy)
     return structs.replace(seen, place=f"{line.file}:{line.number}")
 
 

@@ -1,12 +1,15 @@
 """The verbs on profiles: learn from measurements, write what is known, list and show it, predict with it."""
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from scheduler.cli.main import run
 from scheduler.config import load_catalog, load_profiles
+from scheduler.model.accelerators import WorkClass
 
 HEAD = "family,accelerator,devices,layout,precision,batch,seq_in,seq_out,{metric},framework,runtime"
 SERVED = [f"llama-3.1-8b,h200,1,,fp8,{batch},1024,512,{value},vllm 0.12.0,cuda 12.8" for batch, value in
@@ -106,7 +109,7 @@ def test_serving_is_predicted_in_the_split_that_is_asked_for_or_the_fastest(comm
     words = ("predict", "--model", "llama-3.1-70b", "--accelerator", "h200", "--count", "8", "--type", "inference")
     chosen = json.loads(command(*words, "-o", "json"))
     given = json.loads(command(*words, "--layout", "tp=8", "-o", "json"))
-    assert [row["metric"] for row in chosen] == ["output_tokens_per_s", "tpot_ms", "ttft_ms"]
+    assert [row["metric"] for row in chosen] == ["output_tokens_per_s", "requests_per_s", "tpot_ms", "ttft_ms"]
     assert {row["layout"] for row in given} == {"tp=8"}
     assert chosen[0]["value"] >= given[0]["value"]
 
@@ -212,3 +215,56 @@ def test_calibration_says_where_models_are_off(command, tmp_path):
     text = command("calibrate", "two.csv")
     assert "tpot_ms: models are off by" in text and "between 2 accelerators" in text
     assert "10 figures in 2 cells: before" in text
+
+
+def test_what_is_exported_and_imported_again_is_the_same_to_the_last_digit(command, tmp_path):
+    rows = "family,devices,accelerator,tpot_ms\n" + "".join(f"net,8,h200,{10 + n / 7}\n" for n in range(5))
+    (tmp_path / "steps.csv").write_text(rows)
+    files = [str(tmp_path / name) for name in ("a.yaml", "b.csv", "c.yaml")]
+    command("calibrate", str(tmp_path / "steps.csv"), "--write", files[0])
+    for source, to in itertools.pairwise(files):
+        command("list", "-f", source, "--write", to)
+    assert Path(files[0]).read_text() == Path(files[2]).read_text()
+
+
+def test_steps_of_a_known_model_teach_the_cell_that_job_files_are_judged_by(command, tmp_path):
+    """A user times steps; a job's options go by tokens a second."""
+    (tmp_path / "steps.csv").write_text(
+        "family,devices,accelerator,layout,batch,seq_in,step_s\nllama-3.1-8b,8,h200,tp=2,64,4096,3.5\n"
+    )
+    written = str(tmp_path / "known.yaml")
+    command("calibrate", str(tmp_path / "steps.csv"), "--write", written)
+    words = ("predict", "--model", "llama-3.1-8b", "--accelerator", "h200", "--layout", "tp=2", "--batch", "64")
+    (before,) = json.loads(command(*words, "--seq-in", "4096", "-o", "json"))
+    (after,) = json.loads(command(*words, "--seq-in", "4096", "-f", written, "-o", "json"))
+    assert (before["corrected"], after["corrected"]) == (False, True)
+    assert abs(after["value"] - 64 * 4096 / 3.5) < abs(before["value"] - 64 * 4096 / 3.5)
+
+
+def test_a_prediction_tells_its_formats_and_the_arithmetic_that_is_lacking(command):
+    words = (
+        "predict",
+        "--model",
+        "llama-3.1-8b",
+        "--accelerator",
+        "ascend-910b2",
+        "--count",
+        "1",
+        "--type",
+        "inference",
+    )
+    told = command(*words, "--precision", "fp8", "--kv-precision", "bf16", "--framework", "vllm 0.12.0")
+    assert "fp8, cache bf16" in told
+    assert "ascend-910b2 has no fp8 in the catalog" in told
+
+
+def test_six_declared_and_four_measured_is_told_from_the_measurements_to_the_alarm(command, tmp_path, capsys):
+    """The class table puts an H200 at about six H20 in dense training; the same job was timed on both at four."""
+    declared = load_catalog().get("h200").rates[WorkClass.DENSE_TRAINING]
+    assert 5.5 < declared.value < 6.7
+    rows = "".join(f"net,8,{name},256,{s}\n" for name, s in (("h200", 1.0), ("h20-96", 4.0)) for _ in range(6))
+    (tmp_path / "ratio.csv").write_text("family,devices,accelerator,batch,step_s\n" + rows)
+    assert run(["profiles", "calibrate", "ratio.csv"]) == 0
+    told = capsys.readouterr().err
+    assert f"h20-96 over h200 in dense_training is declared as {1 / declared.value:.3g}" in told
+    assert "measured as 0.25 (" in told

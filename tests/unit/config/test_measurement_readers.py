@@ -241,6 +241,7 @@ def test_genai_perfs_profile_gives_the_same_metrics_in_our_units(tmp_path):
         ({**VLLM, "completed": 0}, "no request was completed"),
         ({**VLLM, "median_tpot_ms": "x"}, "m.json:1: median_tpot_ms: a number is expected"),
         ({**VLLM, "median_tpot_ms": 1e-3}, "milliseconds are expected"),
+        ({**VLLM, "model_id": "llama-3.1-70b", "median_ttft_ms": 0.15}, "TFLOP/s"),
         ({**GENAI, "inter_token_latency": {"unit": "tokens", "p50": 3.0}}, "a time in 'tokens'"),
         ({"foo": 1}, "JSON of an unknown kind"),
         ("[1]", "an object is expected"),
@@ -274,3 +275,28 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 )  # fmt: skip
 def test_published_names_mean_chips_of_the_catalog(label, name):
     assert accelerator_called(CATALOG, label).name == name
+
+
+def test_requests_that_came_at_a_rate_of_their_own_do_not_tell_how_many_were_there_at_once(tmp_path):
+    """A server answers what comes: that is no throughput at its largest concurrency."""
+    paced = read_json(tmp_path, {**VLLM, "request_rate": 4.0, "max_concurrency": 64})
+    pressed = read_json(tmp_path, {**VLLM, "request_rate": "inf", "max_concurrency": 64})
+    assert ({one.batch for one in paced}, {one.batch for one in pressed}) == ({0.0}, {64.0})
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "complaint"),
+    [
+        ("batch,seq_in,tokens_per_s", "64,4096,9e7", "own.csv:2: tokens_per_s: 1.125e+07 tokens/s per device need"),
+        ("batch,seq_in,step_s", "64,4096,0.01", "own.csv:2: step_s: "),
+        ("batch,seq_in,ttft_ms", "1,4096,0.25", "own.csv:2: ttft_ms: "),
+        ("layout,tokens_per_s", '"tp=2,dp=3",5', "own.csv:2: layout: the layout tp=2,dp=3 does not divide 8 devices"),
+        ("layout,tokens_per_s", "tp=3,5", "own.csv:2: layout: the layout tp=3 does not divide 8 devices"),
+        ("precision,tokens_per_s", "fp7,5", "own.csv:2: precision: unknown precision"),
+    ],
+)
+def test_a_users_row_that_cannot_be_true_is_refused_with_its_place(tmp_path, columns, values, complaint):
+    (tmp_path / "own.csv").write_text(f"family,devices,accelerator,{columns}\nllama-3.1-70b,8,h200,{values}\n")
+    with pytest.raises(ConfigError) as refused:
+        read_measurements(tmp_path / "own.csv", CATALOG)
+    assert complaint in str(refused.value)

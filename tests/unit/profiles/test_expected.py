@@ -40,11 +40,41 @@ def test_recomputation_costs_a_third_at_most():
     assert 0.6 * plain < again < plain
 
 
-@pytest.mark.parametrize(("name", "beyond"), [("h100", 0), ("h20-96", 1), ("ascend-910c", 1)])
-def test_a_chip_without_measurements_is_beyond(name, beyond):
+@pytest.mark.parametrize("name", ["h100", "h20-96", "ascend-910c"])
+def test_a_chip_without_measurements_is_beyond(name):
     asked = structs.replace(EIGHT, accelerator=CATALOG.get(name), engine="vllm 0.12")
-    assert len(expect_training(asked, TRAINING).beyond) == beyond
-    assert len(expect_serving(structs.replace(asked, layout="tp=8"), SERVING, Metric.TPOT).beyond) == beyond
+    training = expect_training(asked, TRAINING).beyond
+    serving = expect_serving(structs.replace(asked, layout="tp=8"), SERVING, Metric.TPOT).beyond
+    assert (training[:1], serving[:1]) == (
+        ((), ())
+        if name == "h100"
+        else ((f"no training was measured on {name}",), (f"no serving was measured on {name}",))
+    )
+
+
+def test_a_size_that_nobody_measured_is_beyond():
+    """A sequence, a count of devices and a prompt far from those of the fits."""
+    long, many = structs.replace(EIGHT, seq_in=262_144, batch=8), structs.replace(EIGHT, count=8192, batch=8192)
+    for asked, word in ((long, "length"), (many, "count")):
+        assert any(f"a {word} of" in reason for reason in expect_training(asked, TRAINING).beyond)
+    prompt = structs.replace(EIGHT, layout="tp=8", engine="vllm 0.12", seq_in=200_000)
+    assert "a prompt beyond what was measured" in expect_serving(prompt, SERVING, Metric.TPOT).beyond
+
+
+@pytest.mark.parametrize(("name", "lacking"), [("ascend-910b2", True), ("h20-96", False)])
+def test_arithmetic_that_a_chip_lacks_is_told(name, lacking):
+    asked = structs.replace(EIGHT, accelerator=CATALOG.get(name), precision="fp8", engine="vllm 0.12")
+    training = expect_training(asked, TRAINING).beyond
+    serving = expect_serving(structs.replace(asked, layout="tp=8"), SERVING, Metric.TPOT).beyond
+    assert any("in half precision" in reason for reason in training) is lacking
+    assert any("half precision multiplies" in reason for reason in serving) is lacking
+
+
+def test_requests_a_second_are_output_tokens_by_the_length_of_an_answer():
+    asked = structs.replace(EIGHT, layout="tp=8", seq_out=500)
+    tokens, requests = (expect_serving(asked, SERVING, m).rate for m in (Metric.OUTPUT_TOKENS, Metric.REQUESTS))
+    assert tokens.value == pytest.approx(500 * requests.value)
+    assert tokens.low == pytest.approx(500 * requests.low)
 
 
 def test_an_engine_without_measurements_and_a_completed_model_are_beyond():

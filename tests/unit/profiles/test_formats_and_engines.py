@@ -108,11 +108,20 @@ def test_a_named_engine_has_a_speed_and_a_certainty_of_its_own():
     assert rate(named, "h200") != rate(plain, "h200")
     assert rate(served(", engine: trt-llm"), "h200") == rate(served(", engine: trtllm"), "h200")
     assert rate(served(", engine: home-made"), "h200") == rate(plain, "h200")
-    assert engine_measured(named.work.engine) == "vllm"
+    assert engine_measured(named.work.engine.name) == "vllm"
+
+
+def on_one(job, name, catalog=CATALOG):
+    """On one device, which can be split in no other way."""
+    return rate(job, name, 1, catalog)
+
+
+def small(workload="", more=""):
+    return served(workload, "llama-3.1-8b", more)
 
 
 def measured(value=2.0, metric=Metric.REQUESTS, **cell):
-    cells = {"family": "llama-3.1-70b", "accelerator": "h200", "layout": "tp=2", "metric": metric}
+    cells = {"family": "llama-3.1-8b", "accelerator": "h200", "metric": metric}
     found = Cell(**{**cells, **cell})
     band = CellRate(cell=found, value=value, low=0.95 * value, high=1.05 * value, runs=9, noise=0.02, relative=True,
                     provenance=Provenance.MEASURED)  # fmt: skip
@@ -121,15 +130,15 @@ def measured(value=2.0, metric=Metric.REQUESTS, **cell):
 
 @pytest.mark.parametrize("metric", [Metric.REQUESTS, Metric.OUTPUT_TOKENS])
 def test_measured_requests_or_output_tokens_correct_what_a_replica_is_expected_to_serve(metric):
-    found = rate(served(), "h200", catalog=measured(2.0, metric))
-    assert found.value == pytest.approx(2.0 * rate(served(), "h200").value, rel=0.1)
+    found = on_one(small(), "h200", catalog=measured(2.0, metric))
+    assert found.value == pytest.approx(2.0 * on_one(small(), "h200").value, rel=0.1)
     assert found.provenance in (Provenance.MEASURED, Provenance.DERIVED)
 
 
 def test_a_figure_of_another_precision_tells_nothing():
     catalog = measured(2.0, precision="fp8")
-    assert rate(served(), "h200", catalog=catalog) == rate(served(), "h200")
-    assert rate(served(", precision: fp8"), "h200", catalog=catalog) != rate(served(", precision: fp8"), "h200")
+    assert on_one(small(), "h200", catalog=catalog) == on_one(small(), "h200")
+    assert on_one(small(", precision: fp8"), "h200", catalog=catalog) != on_one(small(", precision: fp8"), "h200")
 
 
 def test_a_figure_holds_less_surely_for_other_software():
@@ -143,7 +152,7 @@ def test_a_figure_holds_less_surely_for_other_software():
         "{name: vllm, version: 0.11.0, runtime: cuda 12.8}",
         "{name: sglang, version: 0.5.0, runtime: cuda 12.8}",
     ):
-        found = rate(served(f", engine: {engine}", more=image), "h200", catalog=catalog)
+        found = on_one(small(f", engine: {engine}", more=image), "h200", catalog=catalog)
         widths.append(found.high / found.low)
     assert widths == sorted(widths)
     assert widths[0] < 1.2 < widths[1]
@@ -151,8 +160,8 @@ def test_a_figure_holds_less_surely_for_other_software():
 
 def test_an_option_with_an_image_of_its_own_is_judged_by_that():
     catalog = measured(2.0, stack=Stack(image="reg/cuda:1"))
-    own = "resources: {options: [{accelerator: h200, count: 4, image: reg/cuda:1}]}\n"
-    exact, other = (rate(served(more=text), "h200", catalog=catalog) for text in (own, "image: reg/other:1\n"))
+    own = "resources: {options: [{accelerator: h200, count: 1, image: reg/cuda:1}]}\n"
+    exact, other = (on_one(small(more=text), "h200", catalog=catalog) for text in (own, "image: reg/other:1\n"))
     assert exact.high / exact.low < other.high / other.low
 
 
