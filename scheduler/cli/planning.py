@@ -117,6 +117,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
             ("starts", when(found["start"]) + band(found, "start") if later else ""),
             ("runs", "" if found["run_s"] is None else duration(found["run_s"])),
             ("ends", when(found["finish"]) + band(found, "finish") if found["finish"] else ""),
+            ("rates for", _formats(found["formats"])),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
             ("prices", "; ".join(_price(price) for price in found["prices"])),
             ("optimum", _optimum(found["gap"])),
@@ -130,6 +131,18 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
         say(f"- {tenant}, {quota['resource']}: {quota['before']} of {quota['limit']} before, {quota['after']} after")
     say_rules(found.get("rules", ()))
     say_changes(found["changes"])
+
+
+def _formats(told: dict[str, str]) -> str:
+    """What the job states of its formats and its engine, in words; nothing where it states neither."""
+    named = {
+        "precision": "",
+        "experts_precision": "experts in ",
+        "kv_precision": "cache in ",
+        "engine": "",
+        "runtime": "",
+    }
+    return ", ".join(f"{word}{told[key]}" for key, word in named.items() if told.get(key))
 
 
 def _optimum(gap: float | None) -> str:

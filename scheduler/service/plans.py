@@ -155,7 +155,27 @@ def _decided(state: State, job: Job, actor: Actor, now_us: int) -> View:
 
 def _head(job: Job) -> dict[str, Any]:
     members = job.array.last - job.array.first + 1 if job.array else 1
-    return {"name": job.name, "tenant": job.tenant, "type": str(job.type), "class": str(job.job_class), "jobs": members}
+    return {
+        "name": job.name,
+        "tenant": job.tenant,
+        "type": str(job.type),
+        "class": str(job.job_class),
+        "jobs": members,
+        "formats": formats_view(job),
+    }
+
+
+def formats_view(job: Job) -> View:
+    """Formats and engine that rates are modelled for; empty: not stated, which is half precision and an average
+    engine."""
+    formats, engine = job.work.numerics, job.work.engine
+    return {
+        "precision": formats.precision,
+        "experts_precision": formats.experts,
+        "kv_precision": formats.cache,
+        "engine": str(engine),
+        "runtime": engine.runtime,
+    }
 
 
 def _refused(state: State, job: Job, actor: Actor, error: DualtrackError, now_us: int) -> View:

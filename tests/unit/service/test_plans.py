@@ -188,3 +188,12 @@ def test_a_plan_says_which_rule_lets_imported_options_count_for_less(config, cha
     found = plan_on_image(encode(held), asking(config, "asked", 1e9, "h200", "ascend-910c"), ACTOR, NOW)
     assert (found["chosen"], [rule["rule"] for rule in found["rules"]]) == (chosen, rules)
     assert all(rule["price"] > 0 and rule["forecast"] < rule["target"] for rule in found["rules"])
+
+
+def test_a_plan_says_for_which_formats_and_engine_its_rates_are(config):
+    stated = {"precision": "fp8", "engine": {"name": "megatron-lm", "version": "0.13"}}
+    found = plan_on_empty(config, job(("h200", 8), workload=stated), ACTOR, NOW)
+    assert found["formats"] == {
+        "precision": "fp8", "experts_precision": "", "kv_precision": "", "engine": "megatron-lm 0.13", "runtime": "",
+    }  # fmt: skip
+    assert set(plan_on_empty(config, job(("h200", 8)), ACTOR, NOW)["formats"].values()) == {""}
