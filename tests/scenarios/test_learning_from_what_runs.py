@@ -3,13 +3,17 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from scheduler.config import load_catalog, parse_jobs
+from scheduler.engine.engine import Engine
 from scheduler.engine.explain import explain
 from scheduler.engine.image import decode, encode
 from scheduler.engine.node_speeds import slow_nodes_of
 from scheduler.engine.records import JobRecord
+from scheduler.engine.state import State
 from scheduler.model.accelerators import Provenance
 from scheduler.model.cluster import NodeState
 from scheduler.model.events import AttemptProgressed, NodeStateChanged
@@ -353,3 +357,26 @@ def test_a_dip_of_a_moment_makes_no_slow_node(five: Table) -> None:
     attempt = dipped.attempts[-1]
     five.tell(AttemptProgressed(dipped.number, attempt.n, attempt.epoch, attempt.seq + 1, attempt.done + 1, rate=0.001))
     assert slow_nodes_of(five.state) == ()
+
+
+numbers = st.floats(0, 1e6, allow_nan=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4000), numbers, numbers), max_size=25))
+def test_whatever_services_tell_the_history_alone_says_what_was_learned(told: list) -> None:
+    """Counts that fall back, requests that were never told, silence for an hour: a replay learns the same."""
+    table = Table(configured(cluster([pool("h200", 2, 8)]), catalog=load_catalog()))
+    services = [serving(table, "first"), serving(table, "second", 2.0)]
+    table.run_all(*services)
+    for which, seconds, done, came in told:
+        work = services[which]
+        attempt = work.attempts[-1]
+        table.later(seconds)
+        table.tell(AttemptProgressed(work.number, attempt.n, attempt.epoch, attempt.seq + 1, done, rate=1.0, came=came))
+    again = Engine(State.new(table.config))
+    for event, now_us in table.events:
+        again.fold(event, now_us)
+    assert encode(again.state) == encode(table.state) == encode(decode(encode(table.state)))
+    assert list(again.state.learned.told()) == list(table.state.learned.told())
+    assert list(decode(encode(table.state)).learned.told()) == list(table.state.learned.told())
