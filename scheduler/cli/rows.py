@@ -57,6 +57,10 @@ def budget(found: Row | None) -> str:
     return f"{amount(found['used'])} of {amount(found['amount'])} {unit}"
 
 
+def _per_hour(quota: Row) -> str:
+    return " CNY/h" if quota["resource"] == "money" else ""
+
+
 def _left(limit: float, used: float) -> float:
     """Without the dust of subtracting parts of devices and fen."""
     left = round(max(0, limit - used), 3)
@@ -188,7 +192,7 @@ QUOTAS: Final[Sequence[Column]] = (
     Column("BORROWED", lambda r: str(r["borrowed"]), right=True),
     Column("LENT", lambda r: str(r["lent"]), right=True),
     Column("IDLE USE", lambda r: str(r["opportunistic"]), right=True, wide=True),
-    Column("CEILING", lambda r: "-" if r["ceiling"] is None else str(r["ceiling"]), right=True),
+    Column("CEILING", lambda r: "-" if r["ceiling"] is None else f"{r['ceiling']}{_per_hour(r)}", right=True),
     Column("BUDGET", lambda r: budget(r["budget"]), right=True),
     Column("FREE", lambda r: "-" if r["limit"] is None else str(_left(r["limit"], r["used"])), right=True),
     Column("USE", lambda r: share(r["used"] / r["limit"]) if r["limit"] else "-", right=True),
