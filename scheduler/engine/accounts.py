@@ -5,6 +5,7 @@ when quota changes; the two ways agree to the last digit.
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.allocations import Allocation, Chosen
@@ -32,6 +33,12 @@ class Accounts:
         self.budgets = BudgetAccount(tree.budgets)
         self.past = PastUse(len(tree.names), config.policy.usage_half_life_us)
         self._worths: dict[tuple[Work, tuple[Chosen, ...]], float] = {}
+
+    def fork(self, tree: TenantTree) -> Self:
+        """An independent copy over a copy of the tree; what is remembered of worths is shared."""
+        copy = type(self)(self._config, tree)
+        copy.budgets, copy.past, copy._worths = self.budgets.fork(), self.past.fork(), self._worths
+        return copy
 
     def hold(self, tenant: int, job: JobRecord, attempt: Attempt) -> None:
         self.past.change(self._tree.paths[tenant], self._worth(job, attempt.allocation), attempt.allocated_us)

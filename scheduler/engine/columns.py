@@ -7,7 +7,7 @@ until more than half are dead; then everything is laid anew.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,14 @@ class _Table:
         self._array: dict[str, NDArray[Any]] = {name: np.zeros(64, dtype=kind) for name, kind in columns.items()}
         self._at = {name: column.data for name, column in self._array.items()}
 
+    def fork(self) -> Self:
+        """An independent copy."""
+        copy = type(self)({})
+        copy.size, copy._written, copy._pending = self.size, self._written, self._pending.copy()
+        copy._array = {name: column.copy() for name, column in self._array.items()}
+        copy._at = {name: column.data for name, column in copy._array.items()}
+        return copy
+
     @property
     def array(self) -> dict[str, NDArray[Any]]:
         """Each column, with spare room behind its `size` values."""
@@ -138,6 +146,13 @@ class Columns:
         self.dead = 0
         self._mixes: dict[tuple[str, ...], int] = {}
         self._blocks: dict[int, list[tuple[object, ...]]] = {}
+
+    def fork(self) -> Self:
+        """An independent copy."""
+        copy = type(self)()
+        copy.jobs, copy.options, copy.uses = self.jobs.fork(), self.options.fork(), self.uses.fork()
+        copy.dead, copy._mixes, copy._blocks = self.dead, self._mixes.copy(), self._blocks.copy()
+        return copy
 
     def job(self, name: str) -> NDArray[Any]:
         return self.jobs.array[name][: self.jobs.size]

@@ -1,6 +1,8 @@
 """Options of jobs as rows: one per choice and cell, with what each takes from the rows of capacity and quota."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy as shallow
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -117,6 +119,14 @@ class Rows:
         self._numbered = 0
         self._last: tuple[Job, int, str, JobRows] | None = None
         self._encoder = msgspec.json.Encoder()
+
+    def fork(self, tree: TenantTree, book: RuleBook, learned: Learned) -> Self:
+        """The same rows for an independent copy of the state, to which later ones are added apart."""
+        copy = shallow(self)
+        copy.tree, copy.book, copy.learned = tree, book, learned
+        copy.limit, copy.names, copy._user_row = self.limit.copy(), self.names.copy(), self._user_row.copy()
+        copy._shapes, copy._numbers = self._shapes.copy(), self._numbers.copy()
+        return copy
 
     def name(self, row: int) -> str:
         """`cell/accelerator` for a row of devices, `tenant:resource` for a limit, with `:production` or `:ceiling`."""

@@ -7,14 +7,15 @@ from scheduler.engine.records import Attempt, JobRecord
 from scheduler.model.jobs import Job, Moves, Prefer
 from scheduler.model.units import FOREVER_US, US_PER_S, WHOLE_DEVICE
 
-__all__ = ["MOVES", "PREFERENCES", "note_progress", "standing_of"]
+__all__ = ["MOVES", "PREFERENCES", "note_moves", "note_progress", "standing_of"]
 
 MOVES: Final = tuple(Moves)
 PREFERENCES: Final = tuple(Prefer)
 
 
 def standing_of(job: JobRecord, tenant: int) -> dict[str, object]:
-    """Columns that stay as they are while the job lives, and those of `note_progress` as at its beginning."""
+    """Columns that stay as they are while the job lives, but for `note_moves`, and those of `note_progress` as at its
+    beginning."""
     spec = job.spec
     checkpoint, amount = spec.checkpoint, spec.work.amount
     save_us = checkpoint.save_us if checkpoint else 0
@@ -31,6 +32,11 @@ def standing_of(job: JobRecord, tenant: int) -> dict[str, object]:
         "counted": sum(a.ended_us is not None for a in job.attempts),
         **_changing(job),
     }
+
+
+def note_moves(columns: Columns, job: JobRecord) -> None:
+    """The user has said anew how far the job may move."""
+    columns.put(job.number, {"moves": MOVES.index(_reach(job.spec))})
 
 
 def note_progress(columns: Columns, job: JobRecord) -> None:

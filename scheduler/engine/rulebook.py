@@ -1,6 +1,8 @@
 """The rules in force over one fleet: which nodes they close, to everybody or to one job, and the accounts they keep."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy as shallow
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +59,15 @@ class RuleBook:
             known = old.get(share.rule.id)
             if known is not None and known.continues(share.rule):
                 share.restore(known.image())
+
+    def fork(self) -> Self:
+        """An independent copy in which nothing runs yet; what follows from the configuration is shared."""
+        copy = shallow(self)
+        copy._work_left = self._work_left.copy()
+        copy.shares = [UsedShare(share.rule) for share in self.shares]
+        for own, share in zip(copy.shares, self.shares, strict=True):
+            own.restore(share.image())
+        return copy
 
     # which nodes are closed
 

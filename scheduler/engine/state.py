@@ -1,6 +1,7 @@
 """The one mutable aggregate: values plus columns, changed by folding events and by nothing else."""
 
 from collections.abc import Iterable
+from copy import copy as shallow
 from typing import Self
 
 import msgspec
@@ -126,7 +127,7 @@ class State:
     def from_image(cls, image: StateImage) -> Self:
         state = cls(image.config)
         for job in image.jobs:
-            state.enter(msgspec.structs.replace(job, attempts=[msgspec.structs.replace(a) for a in job.attempts]))
+            state.enter(_forked(job))
         state.epoch = image.epoch
         state.version = image.version
         state.prices = image.prices
@@ -139,6 +140,39 @@ class State:
         state.windows = Windows(state.config, state.fleet, image.reservations)
         state.rebuild_derived()
         return state
+
+    def fork(self) -> Self:
+        """An independent copy for hypotheses: as through its image, without working everything out again.
+
+        What follows from the configuration is shared, and so are jobs that have ended, which nothing changes any more.
+        """
+        copy = shallow(self)
+        copy.jobs = [job if job.terminal else _forked(job) for job in self.jobs]
+        copy.tree, copy.room, copy.ledger = shallow(self.tree), self.room.fork(), self.ledger.fork()
+        copy.ledger.tree, copy.ledger.limits = copy.tree, self.ledger.limits.copy()
+        copy.room.set_foreign(self.foreign)
+        copy.book = self.book.fork()
+        copy.accounts = self.accounts.fork(copy.tree)
+        copy.learned = Learned(self.config.catalog, self.fleet.present, self.fleet.emulated)
+        copy.rows = self.rows.fork(copy.tree, copy.book, copy.learned)
+        copy.columns = self.columns.fork()
+        copy.windows = Windows(self.config, self.fleet, self.windows.reservations)
+        copy.alarms = Alarms()
+        for name in ("by_id", "names", "array_held", "_owners", "rows_of"):
+            setattr(copy, name, getattr(self, name).copy())
+        copy.keys = {key: numbers.copy() for key, numbers in self.keys.items()}
+        copy.dependents = {job: numbers.copy() for job, numbers in self.dependents.items()}
+        copy.waiting = {user: counts.copy() for user, counts in self.waiting.items()}
+        for job in copy.jobs:
+            for attempt in job.attempts:
+                copy.learned.note(job, attempt)
+        for number in copy.rows_of:
+            job = copy.jobs[number]
+            if job.attempt is not None:
+                copy.book.hold(job, job.attempt.allocation)
+            copy.watch(job, 0)
+        copy.watch_windows(0)
+        return copy
 
     def rebuild_derived(self) -> None:
         """Recompute rows, room, ledger and indexes from the records and the configuration."""
@@ -385,6 +419,10 @@ class State:
             rules=self.book.image(),
             reservations=self.windows.reservations,
         )
+
+
+def _forked(job: JobRecord) -> JobRecord:
+    return msgspec.structs.replace(job, attempts=[msgspec.structs.replace(attempt) for attempt in job.attempts])
 
 
 def _carried(allocation: Allocation, old: Cluster, fleet: Fleet) -> Allocation:

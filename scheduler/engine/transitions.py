@@ -12,7 +12,7 @@ from msgspec import structs
 from scheduler.engine.ending import after_end
 from scheduler.engine.launch import release_command, start_command, stop_command
 from scheduler.engine.learned import answered_so_far
-from scheduler.engine.progress import note_progress
+from scheduler.engine.progress import note_moves, note_progress
 from scheduler.engine.reasons import key_of
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
@@ -146,6 +146,7 @@ def _updated(state: State, event: JobUpdated, time_us: int) -> Commands:
         job.deadline_us = job.deadline_us if event.deadline_us is None else event.deadline_us
         if event.moves is not None:
             job.spec = structs.replace(job.spec, moves=event.moves)
+            note_moves(state.columns, job)
             state.mark_moves(job)
         state.touch(job, time_us)
     return ()

@@ -21,7 +21,7 @@ from scheduler.model.allocations import Allocation, Chosen
 from scheduler.model.events import ActionRequested, Actor, Allocated, JobAction, JobUpdated, StopOrdered
 from scheduler.model.jobs import Job
 from scheduler.planning.changes import Change, changes_of, run_time_us
-from scheduler.simulator.forecast import Budget, forecast
+from scheduler.simulator.forecast import DEFAULT_HORIZON_US, Budget, forecast
 
 __all__ = ["Asked", "Counterfactuals", "Effort", "Proposal", "counterfactuals", "enter"]
 
@@ -134,10 +134,9 @@ def _updated(record: JobRecord, job: Job) -> JobUpdated:
 
 
 class _Trials:
-    """One question: every trial begins from the same image and leaves nothing behind."""
+    """One question: every trial begins from a copy of the same state and leaves nothing behind."""
 
     def __init__(self, image: bytes, asked: Asked, now_us: int, effort: Effort, stop: Callable[[], bool]) -> None:
-        self.image = image
         self.asked = asked
         self.now_us = now_us
         self.effort = effort
@@ -174,8 +173,10 @@ class _Trials:
         return found
 
     def later(self, found: list[Proposal], start_us: int | None) -> list[Proposal]:
-        """Changes smaller than any that starts the job at once, followed through a forecast."""
+        """Changes smaller than any that starts the job at once, followed through a forecast for as long as it could
+        show an earlier start than without any change, or with a smaller one."""
         smallest = min((_size(p.change, p.victims) for p in found), default=float("inf"))
+        best_us = start_us
         more: list[Proposal] = []
         for change, state, number, victims in sorted(self._waiting, key=lambda entry: _size(entry[0], entry[3])):
             if _size(change, victims) >= smallest:
@@ -183,14 +184,15 @@ class _Trials:
             if self.forecasts >= self.effort.forecasts or self.stop():
                 self.complete = False
                 break
-            seen = self._followed(state, number, victims)
-            if seen is not None and (start_us is None or seen.start_us < start_us):
+            seen = self._followed(state, number, victims, best_us)
+            if seen is not None and (best_us is None or seen.start_us < best_us):
                 more.append(self._proposal(change, seen))
+                best_us = seen.start_us
         return more
 
     def _in_this_cycle(self, change: Change | None) -> "_Seen | tuple[State, int, tuple[int, ...]] | None":
         """What one cycle shows: a start; or the state after it, to be followed; None where it is not accepted."""
-        engine = Engine(decode(self.image))
+        engine = Engine(self.state.fork())
         try:
             number = enter(engine, self.asked, change, self.now_us)
         except DualtrackError:
@@ -204,9 +206,13 @@ class _Trials:
             engine.fold(event, self.now_us)
         return engine.state, number, victims
 
-    def _followed(self, state: State, number: int, victims: tuple[int, ...]) -> _Seen | None:
+    def _followed(
+        self, state: State, number: int, victims: tuple[int, ...], before_us: int | None = None
+    ) -> _Seen | None:
         self.forecasts += 1
-        told = forecast(state, self.now_us, budget=self.effort.budget, until_started=number).of(number)
+        horizon_us = DEFAULT_HORIZON_US if before_us is None else min(DEFAULT_HORIZON_US, before_us - self.now_us)
+        budget = self.effort.budget
+        told = forecast(state, self.now_us, horizon_us=horizon_us, budget=budget, until_started=number).of(number)
         if told is None or told.next_start_us is None:
             return None
         return _Seen(told.next_start_us, told.chosen, victims)

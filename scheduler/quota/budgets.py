@@ -5,8 +5,9 @@ fen per hour; the account holds them times microseconds. What is held across the
 """
 
 from collections.abc import Iterable
+from typing import Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from scheduler.model.units import US_PER_S
 
@@ -44,6 +45,12 @@ class BudgetAccount:
     def __init__(self, budgets: dict[Key, tuple[int, int]]) -> None:
         self._budgets = budgets
         self._rows = {key: _Row(period_us) for key, (_, period_us) in budgets.items()}
+
+    def fork(self) -> Self:
+        """An independent copy."""
+        copy = type(self)(self._budgets)
+        copy._rows = {key: structs.replace(row) for key, row in self._rows.items()}
+        return copy
 
     def __bool__(self) -> bool:
         return bool(self._rows)

@@ -5,7 +5,7 @@ the same attempts are equal; a bucket weighs less the older it is. A column per 
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,13 @@ class PastUse:
         self._booked_us: Int = np.zeros(tenants, dtype=np.int64)
         # the same for one tenant at a time: three times as fast, and plain integers
         self._rate_at, self._booked_at = self._rate.data, self._booked_us.data
+
+    def fork(self) -> Self:
+        """An independent copy."""
+        copy = type(self)(len(self._rate), self._half_life_us)
+        copy._buckets = {number: bucket.copy() for number, bucket in self._buckets.items()}
+        copy._rate[:], copy._booked_us[:] = self._rate, self._booked_us
+        return copy
 
     def change(self, path: Sequence[int], worth: int, time_us: int) -> None:
         """From then on the tenants of `path` hold so much more (or less). Changes may be told in any order: what is

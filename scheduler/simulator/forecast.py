@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 
-from scheduler.engine.image import decode, encode
 from scheduler.engine.launch import start_command, stop_command
 from scheduler.engine.records import Attempt, JobRecord
 from scheduler.engine.state import State
@@ -22,7 +21,7 @@ from scheduler.simulator.driver import Driver, Halt, Refusal
 from scheduler.simulator.estimates import Basis, History, estimate
 from scheduler.simulator.execution import Overheads
 
-__all__ = ["Budget", "Forecast", "JobForecast", "Pace", "forecast"]
+__all__ = ["DEFAULT_HORIZON_US", "Budget", "Forecast", "JobForecast", "Pace", "forecast"]
 
 DEFAULT_HORIZON_US = 30 * 86_400 * US_PER_S
 
@@ -113,7 +112,7 @@ def forecast(
     running job's own observed rate goes before it. `horizon_us` is a span from `now_us`. `until_started` is the number
     of a live job: nothing is looked at past its next start.
     """
-    copy = decode(encode(state))
+    copy = state.fork()
     driver = Driver(copy, overheads or Overheads())
     driver.now_us = now_us
     driver.past = History(copy.jobs)
