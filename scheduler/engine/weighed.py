@@ -51,7 +51,7 @@ def weighed(snapshot: Snapshot, numbers: Int, gathered: Gathered, current: Int, 
     price = _prices(snapshot, now_us)
     deadline_s = np.where(job["deadline_us"] >= FOREVER_US, np.inf, (job["deadline_us"] - now_us) / US_PER_S)
     return {
-        "left_s": _left(snapshot, numbers, gathered, rate, done),
+        **_work(snapshot, numbers, gathered, rate, done),
         "attained_s": job["attained_s"] + mine * held_s,
         "age_s": (now_us - job["submitted_us"]) / US_PER_S,
         "move_s": _move(snapshot, numbers, holds, unsaved_s),
@@ -105,14 +105,15 @@ def _done(snapshot: Snapshot, numbers: Int, now_us: int) -> tuple[Real, Real]:
     return done, np.divide(unsaved, pace, out=np.zeros(len(numbers)), where=pace > 0)
 
 
-def _left(snapshot: Snapshot, numbers: Int, gathered: Gathered, rate: Real, done: Real) -> Real:
+def _work(snapshot: Snapshot, numbers: Int, gathered: Gathered, rate: Real, done: Real) -> dict[str, Real]:
+    """What is left and the whole in seconds on the best option, float64[n]; infinite where it is not known."""
     amount = snapshot.columns.job("amount")[numbers]
     absolute = snapshot.columns.option("absolute")[gathered.option]
     best = _reduced(np.maximum, np.where(absolute, rate, 0.0), gathered.ptr, 0.0)
     known = np.isfinite(amount) & (best > 0)
     left = np.where(done < amount, amount - done, LEAST_LEFT * amount)
-    found: Real = np.divide(left, best, out=np.full(len(numbers), np.inf), where=known)
-    return found
+    work = {"left_s": left, "whole_s": amount}
+    return {k: np.divide(v, best, out=np.full(len(numbers), np.inf), where=known) for k, v in work.items()}
 
 
 def _move(snapshot: Snapshot, numbers: Int, holds: Flag, unsaved_s: Real) -> Real:

@@ -23,7 +23,10 @@ UNKNOWN_A: Final = 0.5
 UNKNOWN_Q: Final = 2.0
 """Where the size is unknown age counts more: it is what tells a stuck job from a young one."""
 
+LEAST_PART: Final = 0.02
 LEAST_LEFT_S: Final = 60.0
+"""Nobody weighs more for having less left than this part of all its work, nor than this."""
+
 LEAST_ATTAINED_S: Final = 600.0
 
 
@@ -39,6 +42,7 @@ def balanced_weight(problem: Problem) -> Real:
     a = np.where(known, A, UNKNOWN_A) if settings.a is None else settings.a
     q = np.where(known, Q, UNKNOWN_Q) if settings.q is None else settings.q
     tau_s = TAU_S if settings.tau_us is None else settings.tau_us / US_PER_S
-    size = np.where(known, np.maximum(problem.left_s, LEAST_LEFT_S), np.maximum(problem.attained_s, LEAST_ATTAINED_S))
+    least_s = np.maximum(LEAST_PART * problem.whole_s, LEAST_LEFT_S) if len(problem.whole_s) else LEAST_LEFT_S
+    size = np.where(known, np.maximum(problem.left_s, least_s), np.maximum(problem.attained_s, LEAST_ATTAINED_S))
     weight: Real = size**-a * (1 + np.maximum(problem.age_s, 0.0) / tau_s) ** q
     return weight

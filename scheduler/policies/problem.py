@@ -78,6 +78,7 @@ class Problem:
     turn: Int = field(default_factory=_no_ints)  # [n] of who waits to borrow: least past use first; empty: none
     adders: Real = field(default_factory=lambda: np.zeros(0))  # [m] price of rules, see below; empty: none
     left_s: Real = field(default_factory=_no_reals)  # [n] seconds of work on its best option; infinite: unknown
+    whole_s: Real = field(default_factory=_no_reals)  # [n] of all its work on its best option; infinite: unknown
     attained_s: Real = field(default_factory=_no_reals)  # [n] device-seconds received so far
     age_s: Real = field(default_factory=_no_reals)  # [n] since submission
     move_s: Real = field(default_factory=_no_reals)  # [n] lost if the running attempt stops now; 0 if it holds nothing
@@ -122,7 +123,26 @@ def part_of(problem: Problem, jobs: Int) -> Problem:
 
 _OF_JOBS = (
     "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim",
-    "turn", "left_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes", "ran_s",
+    "turn", "left_s", "whole_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer",
+    "resumes", "ran_s",
+)  # fmt: skip
+_OF_OPTIONS if len(getattr(problem, name))}
+    return replace(
+        problem,
+        **of_jobs,
+        **of_options,
+        current=np.where(held == NONE, NONE, held - problem.ptr[jobs] + ptr[:-1]),
+        ptr=ptr,
+        use_ptr=use_ptr,
+        use_row=problem.use_row[use],
+        use_amount=problem.use_amount[use],
+    )
+
+
+_OF_JOBS = (
+    "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim",
+    "turn", "left_s", "whole_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes",
+    "ran_s",
 )  # fmt: skip
 _OF_OPTIONS = ("rate", "rank", "open", "adders", "h20", "cost")
 

@@ -44,6 +44,13 @@ def test_the_operator_sets_how_much_size_and_age_count():
     assert places(POLICIES["balanced"](of), of) == [NONE, 0]
 
 
+def test_under_balanced_a_long_job_at_its_end_weighs_as_one_with_a_fiftieth_of_itself_left():
+    of = problem([{"options": [{H200: 1}], "left_s": 0.1 * HOUR}, {"options": [{H200: 1}], "left_s": HOUR}], [1, 1])
+    assert places(POLICIES["balanced"](of), of) == [0, NONE]
+    long = dataclasses.replace(of, whole_s=np.array([100 * HOUR, HOUR]))
+    assert places(POLICIES["balanced"](long), long) == [NONE, 0]
+
+
 def test_where_sizes_are_unknown_whoever_has_had_least_goes_first():
     had = {"options": [{H200: 1}], "left_s": np.inf, "attained_s": 9 * HOUR}
     new = {"options": [{H200: 1}], "left_s": np.inf}
