@@ -126,24 +126,6 @@ _OF_JOBS = (
     "turn", "left_s", "whole_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer",
     "resumes", "ran_s",
 )  # fmt: skip
-_OF_OPTIONS if len(getattr(problem, name))}
-    return replace(
-        problem,
-        **of_jobs,
-        **of_options,
-        current=np.where(held == NONE, NONE, held - problem.ptr[jobs] + ptr[:-1]),
-        ptr=ptr,
-        use_ptr=use_ptr,
-        use_row=problem.use_row[use],
-        use_amount=problem.use_amount[use],
-    )
-
-
-_OF_JOBS = (
-    "number", "job_class", "priority", "submitted_us", "pinned", "displaceable", "elastic", "resizable", "claim",
-    "turn", "left_s", "whole_s", "attained_s", "age_s", "move_s", "deadline_s", "tenant", "service", "prefer", "resumes",
-    "ran_s",
-)  # fmt: skip
 _OF_OPTIONS = ("rate", "rank", "open", "adders", "h20", "cost")
 
 
