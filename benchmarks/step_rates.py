@@ -9,6 +9,9 @@ Each chip of the table is held out in turn and predicted from the others:
     one-observation    likewise, and the very job type has run there once, in another gang
     one-observation-leave-family-out   that run is all that the family has done there
 
+The second and third are the usual case, and the only ones in which a ratio between chips can be shrunk to the family's:
+nothing that is known of a job elsewhere tells how the new chip suits a family that it has never run.
+
 Baselines: `one_ratio_over_X` the median ratio to chip X of all jobs that the protocol has seen; `family_ratio` that of
 the family where it was seen, to the mean of the known chips; `own_ratio` the ratio of the one observation. Only rows of
 jobs alone on their chips count; gangs on one node are scored, those spread over several only describe a job.
