@@ -127,7 +127,7 @@ class State:
     def from_image(cls, image: StateImage) -> Self:
         state = cls(image.config)
         for job in image.jobs:
-            state.enter(_forked(job))
+            state._index(_forked(job))
         state.epoch = image.epoch
         state.version = image.version
         state.prices = image.prices
@@ -277,6 +277,10 @@ class State:
 
     def enter(self, job: JobRecord) -> None:
         """Add a newly accepted job to every index."""
+        self._index(job)
+        self._add_columns(job)
+
+    def _index(self, job: JobRecord) -> None:
         self.jobs.append(job)
         self.by_id[job.id] = job.number
         self.names[job.spec.tenant, job.spec.name] = job.array.head if job.array else job.number
@@ -286,7 +290,6 @@ class State:
             self.dependents.setdefault(dependency.job, []).append(job.number)
         if job.state is JobState.WAITING:
             self.count_waiting(job, 1)
-        self._add_columns(job)
 
     def _add_columns(self, job: JobRecord) -> None:
         spec = job.spec
