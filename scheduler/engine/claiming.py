@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scheduler.engine.columns import CLASSES, NONE, Gathered
 from scheduler.engine.snapshot import Snapshot
 from scheduler.model.tenants import JobClass
+from scheduler.policies import spans
 from scheduler.quota.claims import Claim, within
 from scheduler.quota.past_use import borrow_order
 
@@ -43,7 +44,7 @@ def claims_of(
     waiting = current == NONE
     option = np.where(waiting, _favourites(gathered.ptr, is_open, rank), current)
     firm = np.flatnonzero((job_class != OPPORTUNISTIC) & (option != NONE))
-    ptr, entry = _entries(gathered.use_ptr, option[firm])
+    ptr, entry = spans(gathered.use_ptr[option[firm]], np.diff(gathered.use_ptr)[option[firm]])
     job, row, amount = (
         np.repeat(np.arange(len(firm)), np.diff(ptr)),
         gathered.use_row[entry],
@@ -59,13 +60,11 @@ def claims_of(
     # only where more is wanted than there is does it matter who comes first
     wanted = np.bincount(row[counts], weights=amount[counts], minlength=len(nominal))
     short = counts & (wanted > np.minimum(nominal, entitled))[row]
-    rivals = np.unique(job[short])
+    entries = np.bincount(job[short], minlength=len(firm))
+    rivals = np.flatnonzero(entries)
     keys = numbers[firm], waiting[firm], -columns.job("priority")[numbers[firm]], ~pinned[firm], job_class[firm]
     rivals = rivals[np.lexsort(tuple(key[rivals] for key in keys))]
-    place = np.zeros(len(firm), dtype=np.int64)
-    place[rivals] = np.arange(len(rivals))
-    turn = np.argsort(place[job[short]], kind="stable")
-    ptr = np.concatenate(([0], np.cumsum(np.bincount(place[job[short]], minlength=len(rivals))))).astype(np.int64)
+    ptr, turn = spans((np.cumsum(entries) - entries)[rivals], entries[rivals])
     row, amount = row[short][turn], amount[short][turn]
     inside = np.ones(len(firm), dtype=np.bool_)
     inside[rivals] = within(ptr, row, amount, nominal)
@@ -100,10 +99,3 @@ def _favourites(ptr: Int, is_open: Flag, rank: Int) -> Int:
         at = at[np.diff(job[at], prepend=-1) > 0]
         found[job[at]] = options[at]
     return found
-
-
-def _entries(use_ptr: Int, option: Int) -> tuple[Int, Int]:
-    """Offsets per option, and the positions of what each option uses."""
-    first, count = use_ptr[option], use_ptr[option + 1] - use_ptr[option]
-    ptr = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
-    return ptr, np.repeat(first - ptr[:-1], count) + np.arange(ptr[-1])

@@ -41,7 +41,8 @@ def within(ptr: Int, row: Int, amount: Int, entitled: Int) -> Flag:
     """
     count = len(ptr) - 1
     job = np.repeat(np.arange(count), np.diff(ptr))
-    order = np.argsort(row, kind="stable")  # by row, then by job: prefix sums per row
+    small = len(entitled) <= np.iinfo(np.uint16).max  # NumPy sorts so short keys by counting
+    order = np.argsort(row.astype(np.uint16) if small else row, kind="stable")  # by row, then by job
     job, row, amount = job[order], row[order], amount[order]
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     segment = np.repeat(starts, np.diff(starts, append=len(row)))
