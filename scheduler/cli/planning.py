@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scheduler.cli.humanise import duration, when
+from scheduler.cli.humanise import duration, parse_time, when
 from scheduler.cli.insight import band, say_changes, say_options, say_rules
-from scheduler.cli.output import Format, document, fields, say
+from scheduler.cli.output import Format, complain, document, fields, say
 from scheduler.cli.selection import FormatOption, HomeOption, ServerOption, connect
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def simulate(
     rates: Annotated[str, typer.Option(help="Table of rates of a public trace (Gavel, Sia)")] = "",
     placement: Annotated[str, typer.Option(help="best-fit or spread")] = "",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn")] = 0,
+    start: Annotated[str, typer.Option(help="When the workload begins, ISO date and time; default: as it says")] = "",
     window: Annotated[str, typer.Option(help="FIRST:LAST: statistics over those jobs only, by arrival")] = "",
     reproducible: Annotated[bool, typer.Option("--reproducible", help="Leave out what the machine decides")] = False,
     output: FormatOption = Format.TABLE,
@@ -187,6 +188,10 @@ def simulate(
         jobs = read_trace(workload, rates)
     else:
         jobs = load_workload(file_of("workload", workload), config.catalog)
+    if start:
+        jobs = msgspec.structs.replace(jobs, start_us=parse_time(start))
+    if rules and not jobs.start_us:
+        complain("the workload says no `start`: the rules' dates are held against 1970; give --start")
     if not tenants:
         config = _with_tenants_of(config, jobs)
     report = run(config, jobs, seed=seed, window=_window(window)).report

@@ -7,7 +7,7 @@ from scheduler.config.cluster import known_accelerator
 from scheduler.config.cursor import Cursor
 from scheduler.config.document import from_values, open_one
 from scheduler.config.job import job_of
-from scheduler.config.values import duration, name, user_name
+from scheduler.config.values import date, duration, name, user_name
 from scheduler.model.accelerators import Catalog
 from scheduler.model.workload import Arrival, Truth, Workload
 
@@ -26,10 +26,11 @@ def decode_workload(values: object, source: str, catalog: Catalog | None = None)
 
 
 def workload_of(cursor: Cursor, catalog: Catalog | None) -> Workload:
-    fields = cursor.fields("schema", "kind", "name", "jobs")
+    fields = cursor.fields("schema", "kind", "name", "start", "jobs")
+    start = fields.get("start")
     arrivals = [_arrival(item, catalog) for item in fields["jobs"].items(MAX_ARRIVALS)]
     arrivals.sort(key=lambda arrival: arrival.at_us)
-    return Workload(name=name(fields["name"]), arrivals=tuple(arrivals))
+    return Workload(name=name(fields["name"]), arrivals=tuple(arrivals), start_us=date(start) if start else 0)
 
 
 def _arrival(cursor: Cursor, catalog: Catalog | None) -> Arrival:

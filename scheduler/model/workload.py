@@ -28,5 +28,9 @@ class Arrival(Struct, frozen=True, kw_only=True):
 
 
 class Workload(Struct, frozen=True, kw_only=True):
+    """`start_us` says which moment of the calendar the arrivals count from: dates of rules and deadlines are held
+    against it."""
+
     name: str
     arrivals: tuple[Arrival, ...]
+    start_us: int = 0

@@ -56,15 +56,22 @@ class Tally(Struct):
 class Driver:
     """Joins an engine with a world. `observe` sees every event right after it was folded, with the scheduler's time.
 
-    The scheduler's clock is the world's plus `offset_us`, and never runs backwards.
+    The world begins at `start_us`. The scheduler's clock is the world's plus `offset_us`, and never runs backwards.
     """
 
-    def __init__(self, state: State, overheads: Overheads, observe: Callable[[Event, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        overheads: Overheads,
+        observe: Callable[[Event, int], None] | None = None,
+        *,
+        start_us: int = 0,
+    ) -> None:
         self.engine = Engine(state)
         self.queue: EventQueue[Happening] = EventQueue()
         self.world = World(self.queue, overheads, self._forecast_rate, self.deliver)
         self.tally = Tally()
-        self.now_us = 0
+        self.now_us = start_us
         self.offset_us = 0
         self.observe = observe
         self.inbox: list[Event] = []
@@ -227,7 +234,10 @@ class Driver:
         self._changed = True
 
     def _next_us(self) -> int | None:
-        times = [t for t in (self.queue.next_us(), self.wake_us()) if t is not None]
+        queued_us = self.queue.next_us()
+        if queued_us is None and not self.state.active and not self._changed:
+            return None  # what is left are dates of rules and deliveries, with nobody to be decided about
+        times = [t for t in (queued_us, self.wake_us()) if t is not None]
         return max(self.now_us, min(times)) if times else None
 
     def _is_due(self) -> bool:

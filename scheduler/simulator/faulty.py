@@ -43,8 +43,10 @@ class FaultyDriver(Driver):
         faults: Faults,
         seed: int,
         observe: Callable[[Event, int], None] | None = None,
+        *,
+        start_us: int = 0,
     ) -> None:
-        super().__init__(state, overheads, observe)
+        super().__init__(state, overheads, observe, start_us=start_us)
         self.faults = faults
         self.restarts = 0
         self.history: list[tuple[int, Event]] = []
@@ -174,7 +176,7 @@ class FaultyDriver(Driver):
         self._every(rates.restarts_per_h, self._restart)
         self._every(rates.clock_jumps_per_h, self._leap)
         self._every(rates.quota_changes_per_h, self._shrink_quota)
-        self.queue.push(self.faults.poll_us, self._poll_again)
+        self.queue.push(self.now_us + self.faults.poll_us, self._poll_again)
 
     def _every(self, rate_per_h: float, misfortune: Callable[[], None]) -> None:
         if rate_per_h <= 0:

@@ -58,7 +58,8 @@ def simulate(
     digest: bool = False,
     stop: Callable[[State], bool] | None = None,
 ) -> SimulationResult:
-    """Run `workload` until nothing can happen any more, until `until_us`, or until `stop` says so between two instants.
+    """Run `workload` until nothing can happen any more, until `until_us` after its start, or until `stop` says so
+    between two instants.
 
     A function of its arguments, but for `wall_s`, `cycle_ms` and `peak_rss_mib` of the report. Invariants are checked
     after every event where asked for: InvariantError. Jobs that are refused at submission are counted, not raised.
@@ -70,18 +71,23 @@ def simulate(
         observers.append(fingerprint)
     state = State.new(configured)
     overheads = overheads or Overheads()
-    driver = Driver(state, overheads) if faults is None else FaultyDriver(state, overheads, faults, seed)
+    begins_us = workload.start_us
+    if faults is None:
+        driver = Driver(state, overheads, start_us=begins_us)
+    else:
+        driver = FaultyDriver(state, overheads, faults, seed, start_us=begins_us)
     if check_invariants:
         observers.append(lambda _event, _time_us: check(driver.state))
     driver.observe = _all_of(observers)
     driver.feed(EpochStarted(1))
-    driver.expect(workload.arrivals)
-    _run(driver, FOREVER_US if until_us is None else until_us, stop)
+    driver.expect(structs.replace(arrival, at_us=begins_us + arrival.at_us) for arrival in workload.arrivals)
+    last_us = FOREVER_US if until_us is None else begins_us + until_us
+    _run(driver, last_us, stop)
     run = Measured(
         state=driver.state,
         accounts=driver.world.accounts,
         entries=driver.entries,
-        end_us=driver.now_us if until_us is None else max(driver.now_us, until_us),
+        end_us=driver.now_us if until_us is None else max(driver.now_us, last_us),
         events=driver.tally.events,
         cycles=driver.tally.cycles,
     )

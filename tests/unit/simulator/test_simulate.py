@@ -11,6 +11,7 @@ from scheduler.model.events import Configured
 from scheduler.model.jobs import Array, Checkpoint, JobType, Moves, Service
 from scheduler.model.lifecycle import TERMINAL, JobState
 from scheduler.model.policy import Policy
+from scheduler.model.rules import Licence, Lot, Price, Rules
 from scheduler.model.units import US_PER_S
 from scheduler.model.workload import Arrival, Truth, Workload
 from scheduler.simulator.execution import Overheads
@@ -252,3 +253,41 @@ def test_first_starts_load_too_where_the_overheads_say_so():
             configured(nodes=1), workload(structs.replace(arrival, job=job)), overheads=Overheads(load_first=load_first)
         )
         assert run_of.report.makespan_s == pytest.approx(makespan_s)
+
+
+START_US = 20_000 * 86_400 * US_PER_S
+
+
+def under_licence(until_us: int) -> Configured:
+    """One node, of a lot whose licence ends."""
+    config = configured(nodes=1)
+    (cell,) = config.cluster.cells
+    pools = tuple(structs.replace(pool, lot="first") for pool in cell.pools)
+    cluster = structs.replace(config.cluster, cells=(structs.replace(cell, pools=pools),))
+    licence = Licence(ref="x", valid_until_us=until_us)
+    lots = (Lot(id="first", accelerator="h20-96", licence=licence),)
+    return structs.replace(config, cluster=cluster, rules=Rules(lots=lots))
+
+
+def begun(start_us: int, config: Configured, *arrivals: Arrival) -> SimulationResult:
+    return simulate(config, structs.replace(workload(*arrivals), start_us=start_us), check_invariants=True)
+
+
+def test_dates_of_rules_are_held_against_the_calendar_that_the_workload_sets():
+    jobs = at(0, "before"), at(60, "after")
+    config = under_licence(until_us=START_US + 50 * US_PER_S)
+    assert begun(START_US, config, *jobs).report.finished == 1
+    assert begun(START_US - 3600 * US_PER_S, config, *jobs).report.finished == 2
+
+
+def test_when_a_workload_begins_changes_no_figure_where_nothing_has_a_date():
+    jobs = at(0, "a"), at(30, "b"), at(40, "c", devices=4)
+    early, late = (reproducible(begun(start, configured(nodes=1), *jobs).report) for start in (0, START_US))
+    assert early == late
+
+
+def test_dates_after_the_last_job_do_not_count_as_idle_time():
+    dated = (Price(of="h20-96", fen_per_device_hour=100), Price(of="h20-96", fen_per_device_hour=90, from_us=START_US))
+    priced = structs.replace(configured(nodes=1), rules=Rules(prices=dated))
+    report = begun(START_US - 300 * US_PER_S, priced, at(0, "a"), at(0, "b")).report
+    assert report.utilization == {"h20-96": pytest.approx(1.0)}
