@@ -3,13 +3,16 @@
 from typing import Final
 
 from scheduler.engine.records import Attempt, JobRecord
-from scheduler.model.jobs import RetryOn
+from scheduler.model.jobs import RetryOn, Work, WorkUnit
 from scheduler.model.lifecycle import AttemptEnd, StopCause, Trigger
 
 __all__ = ["after_end"]
 
 _OURS: Final = frozenset({StopCause.PREEMPT, StopCause.RESIZE, StopCause.DRAIN, StopCause.REQUEUE})
 """We chose to stop it: it waits again, and no retry is counted."""
+
+ROUNDING: Final = 1e-3
+"""Of the amount, where the size of a step is not known."""
 
 _INTERRUPTED: Final = frozenset({StopCause.START_TIMEOUT, StopCause.NODE_DOWN})
 
@@ -29,10 +32,22 @@ def after_end(job: JobRecord, attempt: Attempt, time_us: int) -> Trigger:
 
 
 def _finished(job: JobRecord, attempt: Attempt) -> bool:
+    """Whether it ended by itself, or did its last step within the notice. Who was stopped farther past what was
+    declared had declared too little: it goes on, for only the job knows when it is done."""
     if attempt.how is AttemptEnd.EXITED and attempt.exit_code == 0:
         return True
-    amount = job.spec.work.amount
-    return attempt.how is AttemptEnd.PREEMPTED and amount is not None and attempt.done >= amount
+    work = job.spec.work
+    if attempt.how is not AttemptEnd.PREEMPTED or work.amount is None:
+        return False
+    return work.amount <= attempt.done <= work.amount + max(_step(work), ROUNDING * work.amount)
+
+
+def _step(work: Work) -> float:
+    """What one step does, in the work's unit, as far as that is known: the last one may lead past the amount."""
+    if work.unit is WorkUnit.STEPS:
+        return 1.0
+    length = work.model.seq_len if work.model is not None and work.unit is WorkUnit.TOKENS else 1
+    return float(work.global_batch * length)
 
 
 def _trigger(job: JobRecord, attempt: Attempt, finished: bool, time_us: int) -> Trigger:

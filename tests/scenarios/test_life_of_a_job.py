@@ -286,6 +286,28 @@ def test_draining_moves_work_away_and_takes_nothing_new(table: Table) -> None:
     assert table.state.fleet.cluster.node_name(work.attempts[-1].allocation.grants[0].node) == "h200-1"
 
 
+@pytest.mark.parametrize(
+    ("work", "done", "state"),
+    [
+        (Work(amount=100.0), 99.0, JobState.WAITING),
+        (Work(amount=100.0), 100.0, JobState.SUCCEEDED),
+        (Work(amount=100.0), 101.0, JobState.SUCCEEDED),
+        (Work(amount=100.0), 120.0, JobState.WAITING),
+        (Work(unit=WorkUnit.SAMPLES, amount=1000.0, global_batch=64), 1050.0, JobState.SUCCEEDED),
+        (Work(unit=WorkUnit.SAMPLES, amount=1000.0, global_batch=64), 1080.0, JobState.WAITING),
+        (Work(unit=WorkUnit.TOKENS, amount=1e6), 1e6 + 900, JobState.SUCCEEDED),
+    ],
+)
+def test_who_is_stopped_past_what_it_declared_has_declared_too_little_and_goes_on(table, work, done, state) -> None:
+    found = table.submit(job("w", *options(h200=4), work=work, checkpoint=PORTABLE))
+    table.run_all(found)
+    table.ask(found, JobAction.REQUEUE)
+    table.progress(found, done, saved=done)
+    table.end(found, AttemptEnd.PREEMPTED)
+    assert found.state is state
+    assert found.done == (done if state is JobState.WAITING else max(done, work.amount))
+
+
 def test_a_cordoned_node_keeps_its_work_and_takes_nothing_new(table: Table) -> None:
     work = table.submit(job("w", *options(h200=4)))
     table.run_all(work)
