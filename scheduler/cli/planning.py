@@ -228,6 +228,12 @@ def _window(text: str) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
+def _gaps(report: "SimulationReport") -> str:
+    """How far decisions were from the best there is, as far as their policy proves it."""
+    gap = report.gap
+    return "" if gap is None else f"within {100 * gap.p50:.2g} % (p50), {100 * gap.p99:.2g} % (p99) of each decision"
+
+
 def _say_report(report: "SimulationReport") -> None:
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in report.utilization.items())
     fields(
@@ -242,6 +248,7 @@ def _say_report(report: "SimulationReport") -> None:
             ("domestic share", f"{100 * report.domestic_share:.1f} % of device-hours"),
             ("fairness", f"Jain {report.fairness.jain:.3f}, worst finish {report.fairness.finish_time_rho_max:.2f}x"),
             ("decided", f"{report.events} events in {report.cycles} cycles"),
+            ("optimum", _gaps(report)),
         )
     )
 

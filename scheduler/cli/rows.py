@@ -54,7 +54,12 @@ def budget(found: Row | None) -> str:
     if found is None:
         return "-"
     unit = "CNY" if found["unit"] == "cny" else "h"
-    return f"{amount(found['used'])} of {amount(found['amount'])} {unit}"
+    return f"{_grouped(found['used'])} of {_grouped(found['amount'])} {unit}"
+
+
+def _grouped(value: float) -> str:
+    """A sum that people read as one: `40,000,000`, `22.2`."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else amount(value)
 
 
 def _per_hour(quota: Row) -> str:

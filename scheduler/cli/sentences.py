@@ -51,7 +51,9 @@ def _in_use(r: Reason) -> str:
         return ""
     if r.tenant:
         return f": {r.used} of {devices(r.limit)} in use in {r.tenant}"
-    return f": {_limit(r, r.used)} of {_limit(r, r.limit)} in use"
+    used, _, unit = _limit(r, r.used).partition(" ")
+    limit = _limit(r, r.limit)
+    return f": {used if limit.endswith(unit) else f'{used} {unit}'} of {limit} in use"
 
 
 def _spent(r: Reason, used: int) -> str:

@@ -44,12 +44,14 @@ class Refusal(Struct, frozen=True):
 
 
 class Tally(Struct):
-    """Counts of a run; `progress` are those events that only tell progress. `cycle_s`: durations of the cycles."""
+    """Counts of a run; `progress` are those events that only tell progress. `cycle_s`: durations of the cycles; `gaps`:
+    what those that proved one may lack to the optimum."""
 
     events: int = 0
     progress: int = 0
     cycles: int = 0
     cycle_s: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
 
@@ -203,6 +205,8 @@ class Driver:
         decision = self.engine.decide(self.clock_us())
         self.tally.cycles += 1
         self.tally.cycle_s.append(time.perf_counter() - began)
+        if decision.plan.gap is not None:
+            self.tally.gaps.append(decision.plan.gap)
         self._next_cycle_us = self.now_us + self._overheads.cycle_us
         for event in decision.events:
             self.feed(event)

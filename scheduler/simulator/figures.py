@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-__all__ = ["CycleTimes", "Quantiles", "contention", "cycle_times", "jain", "peak_rss_mib", "quantiles"]
+__all__ = ["CycleTimes", "Gaps", "Quantiles", "contention", "cycle_times", "gaps", "jain", "peak_rss_mib", "quantiles"]
 
 
 class Quantiles(Struct, frozen=True):
@@ -41,6 +41,22 @@ def cycle_times(durations_s: Sequence[float]) -> CycleTimes:
     values = np.asarray(durations_s, dtype=np.float64) * 1e3
     p50, p99 = (float(q) for q in np.quantile(values, (0.5, 0.99)))
     return CycleTimes(p50, p99, float(values.max()))
+
+
+class Gaps(Struct, frozen=True):
+    """Quantiles of how far decisions may be from the optimum, as parts of its bound, over those that proved it."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+def gaps(proved: Sequence[float]) -> Gaps | None:
+    """None where no decision proved any."""
+    if not proved:
+        return None
+    p50, p99 = (float(q) for q in np.quantile(np.asarray(proved), (0.5, 0.99)))
+    return Gaps(p50, p99, max(proved))
 
 
 def jain(values: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from scheduler.model.accelerators import Track
 from scheduler.model.lifecycle import JobState, StopCause
 from scheduler.model.units import to_s
 from scheduler.profiles import rate_of
-from scheduler.simulator.figures import CycleTimes, Quantiles, contention, jain, quantiles
+from scheduler.simulator.figures import CycleTimes, Gaps, Quantiles, contention, gaps, jain, quantiles
 from scheduler.simulator.world import Account
 
 __all__ = ["Fairness", "Measured", "SimulationReport", "measure"]
@@ -46,7 +46,8 @@ class SimulationReport(Struct, frozen=True, kw_only=True):
     work counts as the time it needs on what the job was last given, times that rate over its rate on one h20-96.
     `preemptions`: attempts told to leave for another job. `restarts`: attempts beyond each job's first. `lost_work_s`:
     time of progress that no checkpoint had saved when its attempt ended. `domestic_share`: of all device-seconds held,
-    those on the domestic track. `cycle_ms`, `wall_s` and `peak_rss_mib` are the machine's, and absent where the report
+    those on the domestic track. `gap`: what decisions may lack to the optimum, None where
+    the policy proves none. `cycle_ms`, `wall_s` and `peak_rss_mib` are the machine's, and absent where the report
     has to be reproducible.
     """
 
@@ -67,6 +68,7 @@ class SimulationReport(Struct, frozen=True, kw_only=True):
     fairness: Fairness
     events: int
     cycles: int
+    gap: Gaps | None = None
     cycle_ms: CycleTimes | UnsetType = UNSET
     wall_s: float | UnsetType = UNSET
     peak_rss_mib: float | UnsetType = UNSET
@@ -81,6 +83,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     end_us: int
     events: int
     cycles: int
+    gaps: Sequence[float] = ()
 
 
 def measure(run: Measured, window: tuple[int, int] | None = None) -> SimulationReport:
@@ -108,6 +111,7 @@ def measure(run: Measured, window: tuple[int, int] | None = None) -> SimulationR
         fairness=_fairness(run, finished),
         events=run.events,
         cycles=run.cycles,
+        gap=gaps(run.gaps),
     )
 
 

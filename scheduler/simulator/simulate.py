@@ -90,6 +90,7 @@ def simulate(
         end_us=driver.now_us if until_us is None else max(driver.now_us, last_us),
         events=driver.tally.events,
         cycles=driver.tally.cycles,
+        gaps=driver.tally.gaps,
     )
     report = structs.replace(
         measure(run, window),

@@ -61,9 +61,9 @@ def test_the_short_form_fits_a_column():
             "quota_in_use h200 4>2 of 8",
             "It needs 4 h200 and 2 h200 of the tenant's quota (red) is free: 6 h200 of",
         ),
-        ("family:h20", 1, "quota_in_use family:h20 4>2 of 8", ": 6 h20 of 8 h20 in use;"),
-        ("compute_units", 1000, "quota_in_use compute_units 4>2 of 8", ": 6 compute units of 8 compute units in use;"),
-        ("money", 50, "quota_in_use money 2>1 of 4", ": 3.00 CNY an hour of 4.00 CNY an hour in use;"),
+        ("family:h20", 1, "quota_in_use family:h20 4>2 of 8", ": 6 of 8 h20 in use;"),
+        ("compute_units", 1000, "quota_in_use compute_units 4>2 of 8", ": 6 of 8 compute units in use;"),
+        ("money", 50, "quota_in_use money 2>1 of 4", ": 3.00 of 4.00 CNY an hour in use;"),
     ],
 )
 def test_of_a_limit_it_is_told_what_is_needed_what_is_left_and_of_how_much(resource, unit, column, says):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.simulator.figures import contention, cycle_times, jain, peak_rss_mib, quantiles
+from scheduler.simulator.figures import contention, cycle_times, gaps, jain, peak_rss_mib, quantiles
 
 
 def test_no_durations_give_zeros_instead_of_an_error():
@@ -48,3 +48,10 @@ def test_jains_index_lies_between_one_over_n_and_one(values: list[float]):
 
 def test_a_process_holds_some_memory():
     assert peak_rss_mib() > 1
+
+
+def test_gaps_are_told_of_decisions_that_proved_one_and_not_at_all_where_none_did():
+    assert gaps([]) is None
+    found = gaps([0.0, 0.02, 0.01])
+    assert (found.p50, found.max) == (0.01, 0.02)
+    assert found.p99 == pytest.approx(0.0198)

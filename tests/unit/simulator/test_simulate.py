@@ -291,3 +291,11 @@ def test_dates_after_the_last_job_do_not_count_as_idle_time():
     priced = structs.replace(configured(nodes=1), rules=Rules(prices=dated))
     report = begun(START_US - 300 * US_PER_S, priced, at(0, "a"), at(0, "b")).report
     assert report.utilization == {"h20-96": pytest.approx(1.0)}
+
+
+def test_the_report_says_how_far_decisions_were_from_the_optimum_where_the_policy_proves_it():
+    jobs = at(0, "a"), at(0, "b"), at(0, "c", devices=4)
+    priced = structs.replace(configured(nodes=1), policy=Policy(name="balanced"))
+    gap = run(*jobs, config=priced).report.gap
+    assert 0 <= gap.p50 <= gap.p99 <= gap.max <= priced.policy.gap
+    assert run(*jobs, config=structs.replace(priced, policy=Policy(name="fifo-best-type"))).report.gap is None
