@@ -59,7 +59,7 @@ def test_the_short_form_fits_a_column():
             "",
             1,
             "quota_in_use h200 4>2 of 8",
-            "It needs 4 h200 and 2 h200 of the tenant's quota (red) is free: 6 h200 of",
+            "It needs 4 h200 and 2 h200 of the tenant's quota (red) is free: 6 of 8 h200 in",
         ),
         ("family:h20", 1, "quota_in_use family:h20 4>2 of 8", ": 6 of 8 h20 in use;"),
         ("compute_units", 1000, "quota_in_use compute_units 4>2 of 8", ": 6 of 8 compute units in use;"),
