@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import structs
+
 from scheduler.config.cursor import Cursor, Fields
 from scheduler.config.document import from_values, opened, parsed
 from scheduler.config.environment import environment
@@ -15,7 +17,7 @@ from scheduler.config.values import date, duration, labels, name, names, tenant_
 from scheduler.model.accelerators import Catalog
 from scheduler.model.jobs import MAIN_ROLE, Job, JobType, Moves, Resources, Role
 from scheduler.model.tenants import JobClass
-from scheduler.model.transformers import find_transformer
+from scheduler.model.transformers import find_transformer, kept_in
 
 __all__ = ["decode_job", "job_of", "load_jobs", "parse_jobs"]
 
@@ -54,7 +56,16 @@ def job_of(cursor: Cursor, catalog: Catalog | None = None) -> Job:
         **_rest(fields),
     )
     _agree(job, fields, catalog)
-    return job
+    return job if catalog is None else _as_kept(job, catalog)
+
+
+def _as_kept(job: Job, catalog: Catalog) -> Job:
+    """The job with the format that the weights it serves are published in, where it says none."""
+    kept = kept_in(catalog.models, job.service.model) if job.service is not None else ""
+    if not kept or job.work.numerics.precision:
+        return job
+    numerics = structs.replace(job.work.numerics, precision=kept)
+    return structs.replace(job, work=structs.replace(job.work, numerics=numerics))
 
 
 def _positive(cursor: Cursor) -> int:

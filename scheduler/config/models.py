@@ -7,6 +7,7 @@ from typing import Final
 from scheduler.config.cursor import Cursor, Fields
 from scheduler.config.document import open_one
 from scheduler.config.refusal import refusal
+from scheduler.model.precisions import SERVED_IN
 from scheduler.model.transformers import Transformer
 
 __all__ = ["joined_models", "load_models_file", "models_of"]
@@ -44,9 +45,9 @@ def models_of(cursor: Cursor) -> tuple[Transformer, ...]:
 
 
 def _model(cursor: Cursor) -> Transformer:
-    fields = cursor.fields("name", "family", "aliases", "gated", "tied", *NEEDED, *OPTIONAL)
+    fields = cursor.fields("name", "family", "aliases", "gated", "tied", "kept", *NEEDED, *OPTIONAL)
     aliases, family = fields.get("aliases"), fields.get("family")
-    gated, tied = fields.get("gated"), fields.get("tied")
+    gated, tied, kept = fields.get("gated"), fields.get("tied"), fields.get("kept")
     needed = {key: fields[key].integer(1, MAX_COUNT) for key in NEEDED}
     optional = {key: item.integer(0, MAX_COUNT) for key in OPTIONAL if (item := fields.get(key))}
     name = fields["name"].line_of_text(64)
@@ -56,6 +57,7 @@ def _model(cursor: Cursor) -> Transformer:
         aliases=tuple(item.line_of_text(128) for item in aliases.items()) if aliases else (),
         gated=gated.boolean() if gated else True,
         tied=tied.boolean() if tied else False,
+        kept=kept.choice(*SERVED_IN) if kept else "",
         **needed,
         **optional,
     )

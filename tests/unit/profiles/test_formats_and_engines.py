@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from scheduler.config import load_catalog, parse_jobs
+from scheduler.config import dump_yaml, encode, load_catalog, parse_jobs
 from scheduler.errors import ConfigError
 from scheduler.model.accelerators import Provenance
 from scheduler.model.precisions import SERVED_IN, TRAINED_IN
@@ -189,3 +189,25 @@ def test_what_is_unknown_is_refused_with_its_place_and_what_is_known(kind, workl
         kind(workload)
     for word in words:
         assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "told", "kept"),
+    [
+        ("deepseek-ai/DeepSeek-R1", "", "fp8"),
+        ("deepseek-ai/DeepSeek-R1", ", precision: bf16", "bf16"),
+        ("nvidia/DeepSeek-R1-FP4", "", "fp4"),
+        ("meta-llama/Llama-3.1-70B-Instruct-FP8", "", "fp8"),
+        ("llama-3.1-70b-awq", "", "awq"),
+        ("llama-3.1-70b-instruct", "", ""),
+    ],
+)
+def test_weights_are_in_the_format_of_their_name_or_as_published_where_the_job_says_none(model, told, kept):
+    assert served(told, model).work.numerics.precision == kept
+    again = parse_jobs(dump_yaml(encode(served(told, model))), "job.yaml", CATALOG)[0]
+    assert again.work.numerics.precision == kept
+
+
+def test_a_model_that_is_published_in_eight_bits_is_served_by_eight_h200():
+    assert rate(served(model="deepseek-r1"), "h200", 8).value > 0
+    assert rate(served(", precision: bf16", "deepseek-r1"), "h200", 8).value == 0
