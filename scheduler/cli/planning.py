@@ -117,6 +117,7 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
             ("starts", when(found["start"]) + band(found, "start") if later else ""),
             ("runs", "" if found["run_s"] is None else duration(found["run_s"])),
             ("ends", when(found["finish"]) + band(found, "finish") if found["finish"] else ""),
+            ("rates in", _rates_in(found)),
             ("rates for", _formats(found["formats"])),
             ("run time from", str(found["basis"] or "").replace("_", " ")),
             ("prices", "; ".join(_price(price) for price in found["prices"])),
@@ -131,6 +132,12 @@ def _say_plan(found: dict[str, Any], output: Format) -> None:
         say(f"- {tenant}, {quota['resource']}: {quota['before']} of {quota['limit']} before, {quota['after']} after")
     say_rules(found.get("rules", ()))
     say_changes(found["changes"])
+
+
+def _rates_in(found: dict[str, Any]) -> str:
+    """A rate of which only the ratio to others is known counts one H20 as one."""
+    known = [option["absolute"] for option in found["options"] if option["rate"]]
+    return "" if not known else f"{found['unit']} a second" if all(known) else "H20-equivalents"
 
 
 def _formats(told: dict[str, str]) -> str:

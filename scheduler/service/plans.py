@@ -161,6 +161,7 @@ def _head(job: Job) -> dict[str, Any]:
         "type": str(job.type),
         "class": str(job.job_class),
         "jobs": members,
+        "unit": "requests" if job.service is not None else str(job.work.unit),
         "formats": formats_view(job),
     }
 

@@ -51,6 +51,7 @@ def busy(config):
 def test_on_an_empty_fleet_a_job_starts_now_on_what_it_asked_for(config):
     found = plan_on_empty(config, job(("h200", 8)), ACTOR, NOW)
     assert (found["verdict"], found["exit_code"], found["chosen"]) == ("starts_now", 0, "h200:8")
+    assert found["unit"] == "steps"
     assert found["nodes"] == ["h200-0"]
     assert found["change"] is None
     assert {(row["resource"], row["before"], row["after"]) for row in found["quota"]} == {("h200", 0, 8)}
