@@ -58,6 +58,7 @@ BLACK = {
 }
 PHASES = {"tpot": "time per output token", "ttft": "time to the first token, at most four requests at once"}
 WITH_BASELINES = ("all", "h100+h200", "h100", "h200")
+RUNNING = "running"
 GROUPS = (("h100+h200", "dense"), ("all", "dense"), ("all", "mixture"), ("all", "all"))
 
 
@@ -114,7 +115,7 @@ def training(rows: Sequence[Row]) -> Iterator[str]:
     found = [row for row in rows if row["protocol"] == "floor"]
     if found:
         yield "**Floor**: no configuration was measured twice; so far do runs that differ only in devices and batch lie"
-        yield "from a straight line over the doublings of devices. No model of few coefficients can be better.\n"
+        yield "from a straight line over the doublings of devices.\n"
         yield from table(
             ("device", "floor", "n"), ((row["device"], percent(row["floor_percent"]), str(row["n"])) for row in found)
         )
@@ -173,6 +174,9 @@ def baselines(row: Row) -> tuple[str, str]:
 
 def serving(rows: Sequence[Row]) -> Iterator[str]:
     yield "## Serving\n"
+    yield "Points of one cell (a model on a device under an engine) err together: *by cell* is the interval that so few"
+    yield "cells allow. *Running* leaves points out in which a request waits longer for its first token than all of its"
+    yield "tokens take: their server was overrun, and how many ran at once is not told.\n"
     yield "![Errors by protocol](accuracy-serving.svg)\n"
     for phase, told in PHASES.items():
         yield f"### {told[0].upper()}{told[1:]}\n"
@@ -180,8 +184,8 @@ def serving(rows: Sequence[Row]) -> Iterator[str]:
             own = [row for row in rows if serves(row, phase) and named(row) == protocol]
             if own:
                 yield f"**{protocol}**: {what}.\n"
-                lines = ((row["device"], row["models"], *errors(row)) for row in own)
-                yield from table(("device", "models", *ERRORS), lines)
+                lines = ((device_of(row), row["models"], *errors(row), by_cell(row)) for row in own)
+                yield from table(("device", "models", *ERRORS, "by cell"), lines)
         simple = [row for row in rows if row["protocol"] == "baseline" and row["phase"] == phase]
         yield "**Beside it**, on the same rows unless said otherwise.\n"
         lines = (
@@ -201,7 +205,17 @@ def serving(rows: Sequence[Row]) -> Iterator[str]:
 def serves(row: Row, phase: str) -> bool:
     group = (row.get("device"), row.get("models"))
     own = row.get("predictor") == "dualtrack" and row.get("phase") == phase and row.get("engine") == "all"
-    return own and group in GROUPS and "batches" not in row and row.get("seen", "cell") == "cell"
+    told = "batches" not in row or (group == ("all", "all") and row["batches"] == RUNNING)
+    return own and group in GROUPS and told and row.get("seen", "cell") == "cell"
+
+
+def device_of(row: Row) -> str:
+    return f"{row['device']}, running" if row.get("batches") == RUNNING else str(row["device"])
+
+
+def by_cell(row: Row) -> str:
+    found = row.get("coverage_interval_by_cell_percent")
+    return f"[{found[0]:.0f}, {found[1]:.0f}]" if found else ""
 
 
 def steps(rows: Sequence[Row]) -> Iterator[str]:
