@@ -57,7 +57,7 @@ def slow_node_rows(state: State) -> list[View]:
 def slow_node_counts(state: State) -> Mapping[tuple[str, str], int]:
     """How many nodes in use are slow, by cell and accelerator that the fleet has; those set apart are known."""
     fleet = state.fleet
-    shown = {(cell, pool.accelerator): 0 for cell, pool in _pools(state) if not pool.emulated}
+    shown = {(cell, pool.accelerator): 0 for cell, pool in _pools(state)}
     for one in slow_nodes_of(state):
         if state.room.state_of(one.node) in (NodeState.READY, NodeState.SUSPECT):
             shown[fleet.cells[fleet.cell[one.node]], fleet.accelerators[fleet.accelerator[one.node]]] += 1
