@@ -167,9 +167,7 @@ def rules_count_what_is_held(state: State) -> None:
 def what_was_learned_follows_from_the_records(state: State) -> None:
     """Corrections of rates recomputed from the attempts equal those in force: a restart knows the same."""
     fresh = Learned(state.config.catalog, state.fleet.present, state.fleet.emulated)
-    for job in state.jobs:
-        for attempt in job.attempts:
-            fresh.note(job, attempt)
+    fresh.note_all(state.jobs)
     _require(list(fresh.told()) == list(state.learned.told()), "I20", "what was learned is not what attempts tell")
 
 

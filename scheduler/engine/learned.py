@@ -5,7 +5,8 @@ restart know the same.
 """
 
 import math
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -83,7 +84,20 @@ class Learned:
     def note(self, job: JobRecord, attempt: Attempt) -> bool:
         """Take in what the attempt has reported so far. Whether that changes what jobs of its kind are told."""
         crowded = self._note_memory(job, attempt)
-        return self._note_rate(job, attempt) or crowded
+        kind = self._note_rate(job, attempt)
+        return (kind is not None and self._correct(kind)) or crowded
+
+    def note_all(self, jobs: Iterable[JobRecord]) -> None:
+        """Take in what all attempts of the jobs have reported: as one after the other, and in less time."""
+        kinds: dict[int, None] = {}
+        for job in jobs:
+            for attempt in job.attempts:
+                self._note_memory(job, attempt)
+                kind = self._note_rate(job, attempt)
+                if kind is not None:
+                    kinds[kind] = None
+        for kind in kinds:
+            self._correct(kind)
 
     def _note_memory(self, job: JobRecord, attempt: Attempt) -> bool:
         if attempt.how is not AttemptEnd.OUT_OF_MEMORY or len(job.spec.roles) != 1:
@@ -94,21 +108,26 @@ class Learned:
         crowded[held.accelerator] = max(most, held.count)
         return held.count > most
 
-    def _note_rate(self, job: JobRecord, attempt: Attempt) -> bool:
+    def _note_rate(self, job: JobRecord, attempt: Attempt) -> int | None:
+        """The kind of the job, if what is known of it is not what it was."""
         name = attempt.allocation.chosen[0].accelerator
         if name in self._emulated or not _counts(attempt):
-            return False
+            return None
         told = _told_of_service(attempt) if job.spec.service is not None else _told_of_work(attempt)
         if told is None:
-            return False
+            return None
         kind = self._kind(job)
         seen = self._seen.setdefault(kind, {}).setdefault(name, {})
         key = job.number, attempt.n
         if seen.get(key) == told or (len(seen) >= REMEMBERED and key < min(seen)):
-            return False
+            return None
         seen[key] = told
         if len(seen) > REMEMBERED:
             del seen[min(seen)]
+        return kind
+
+    def _correct(self, kind: int) -> bool:
+        """Find the corrections of the kind anew; whether they are others."""
         before, after = self._found.get(kind, NOTHING), self._corrections(kind)
         self._found[kind] = after
         return after != before
@@ -157,13 +176,13 @@ class Learned:
     def _corrections(self, kind: int) -> Mapping[str, Correction]:
         """How many attempts told it is left out but for whether any did: one more that changes nothing is no news."""
         exact, bounds = (
-            {
-                name: [one.ratio for one in seen.values() if one.exact is wanted]
+            tuple(
+                (name, tuple(one.ratio for one in seen.values() if one.exact is wanted))
                 for name, seen in self._seen[kind].items()
-            }
+            )
             for wanted in (True, False)
         )
-        found = corrections(self._scales(kind), exact, bounds)
+        found = _corrected(tuple(self._scales(kind).items()), exact, bounds)
         return {
             name: structs.replace(c, attempts=min(c.attempts, 1), bounds=min(c.bounds, 1)) for name, c in found.items()
         }
@@ -182,6 +201,16 @@ class Learned:
             if rate is not None:
                 scales[accelerator.name] = scale_of(rate)
         return scales
+
+
+@lru_cache(maxsize=4096)
+def _corrected(
+    scales: tuple[tuple[str, float], ...],
+    exact: tuple[tuple[str, tuple[float, ...]], ...],
+    bounds: tuple[tuple[str, tuple[float, ...]], ...],
+) -> Mapping[str, Correction]:
+    """Kept, because forks of a state and checks of it find the same anew from the same reports."""
+    return corrections(dict(scales), dict(exact), dict(bounds))
 
 
 def _served(service: Service | None) -> tuple[object, ...]:

@@ -163,9 +163,7 @@ class State:
         copy.keys = {key: numbers.copy() for key, numbers in self.keys.items()}
         copy.dependents = {job: numbers.copy() for job, numbers in self.dependents.items()}
         copy.waiting = {user: counts.copy() for user, counts in self.waiting.items()}
-        for job in copy.jobs:
-            for attempt in job.attempts:
-                copy.learned.note(job, attempt)
+        copy.learned.note_all(copy.jobs)
         for number in copy.rows_of:
             job = copy.jobs[number]
             if job.attempt is not None:
@@ -187,7 +185,7 @@ class State:
         for job in self.jobs:
             for past in job.attempts:
                 self._price(past)
-                self.learned.note(job, past)
+        self.learned.note_all(self.jobs)
         for job in self.jobs:
             self._add_columns(job)
             for ended in job.attempts:
