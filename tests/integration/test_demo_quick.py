@@ -63,6 +63,15 @@ def test_the_quick_demo_moves_a_job_and_serves_throughout_on_ray(scratch):
     check("ray", scratch)
 
 
+@pytest.fixture
+def heeding_interrupts():
+    """Whoever runs tests in the background of a shell ignores Ctrl-C, and so would every program that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 @pytest.mark.parametrize(
     ("executor", "number"), [("local", signal.SIGTERM), pytest.param("ray", signal.SIGINT, marks=pytest.mark.ray)]
 )
