@@ -22,10 +22,10 @@ from scheduler.profiles.serving import Demand, Served, Split, largest_batch, ser
 from scheduler.profiles.serving_fit import busy_s, tpot_s, ttft_s
 from scheduler.profiles.serving_model import Phase, ServingModel
 from scheduler.profiles.serving_spread import band
-from scheduler.profiles.storage import Storage, storage_of
+from scheduler.profiles.storage import Storage
 from scheduler.profiles.table import Rate
 
-__all__ = ["Pool", "pooled_rate", "replicas_needed", "separated_rate", "service_rate", "service_split", "splits_of"]
+__all__ = ["Pool", "pooled_rate", "replicas_needed", "separated_rate", "service_split", "splits_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -52,24 +52,6 @@ class Pool(Struct, frozen=True, kw_only=True):
     replica: Served
     replicas: int = 1
     engine: str = ""
-
-
-def service_rate(
-    transformer: Transformer,
-    accelerator: Accelerator,
-    count: int,
-    objectives: Objectives,
-    load: Load,
-    model: ServingModel,
-    *,
-    engine: str = "",
-    weights: str = "bf16",
-    experts: str = "",
-    cache: str = "",
-) -> Rate:
-    """As `service_split`, without the split."""
-    storage = storage_of(transformer, weights, experts, cache)
-    return service_split(transformer, accelerator, count, objectives, load, model, storage, engine=engine)[0]
 
 
 def service_split(

@@ -16,7 +16,8 @@ from scheduler.model.jobs import Load, Objectives
 from scheduler.profiles.serving import Demand, largest_batch
 from scheduler.profiles.serving_fit import tpot_s, ttft_s
 from scheduler.profiles.serving_model import ServingModel
-from scheduler.profiles.serving_rate import Pool, pooled_rate, replicas_needed, separated_rate, service_rate, splits_of
+from scheduler.profiles.serving_rate import Pool, pooled_rate, replicas_needed, separated_rate, service_split, splits_of
+from scheduler.profiles.storage import storage_of
 from scheduler.profiles.table import Rate
 from tests.unit.profiles.serving_cases import CATALOG, model, replica
 
@@ -30,8 +31,12 @@ def shipped_model():
     return load_fit(shipped("profiles", "serving"), "serving", ServingModel)
 
 
-def rate(objectives=CHAT, load=LOAD, name="llama-3.1-8b", chip="h200", count=1, **more):
-    return service_rate(model(name), CATALOG.get(chip), count, objectives, load, shipped_model(), engine="vllm", **more)
+def rate(objectives=CHAT, load=LOAD, name="llama-3.1-8b", chip="h200", count=1, engine="vllm", weights="bf16"):
+    storage = storage_of(model(name), weights)
+    found = service_split(
+        model(name), CATALOG.get(chip), count, objectives, load, shipped_model(), storage, engine=engine
+    )
+    return found[0]
 
 
 def pool(name="llama-3.1-70b", chip="h200", replicas=1, **split):
