@@ -25,7 +25,9 @@ def predict(
     count: Annotated[int, typer.Option(min=1, help="Devices")] = 8,
     type_: Annotated[str, typer.Option("--type", help="training or inference")] = "training",
     layout: Annotated[str, typer.Option(help="Such as tp=8,pp=2; without it the fastest that fits")] = "",
-    precision: Annotated[str, typer.Option(help="Such as bf16, fp8, int8")] = "bf16",
+    precision: Annotated[
+        str, typer.Option(help="Such as bf16, fp8, int8; default: bf16, of what is served as its weights are kept")
+    ] = "",
     experts_precision: Annotated[str, typer.Option(help="Of experts that are served, where it differs")] = "",
     kv_precision: Annotated[str, typer.Option(help="Of cached keys and values, where it differs")] = "",
     batch: Annotated[int, typer.Option(min=0, help="Sequences of a step, or requests at once")] = 0,
@@ -53,7 +55,7 @@ def predict(
         asked_of(catalog, accelerator, model, params, type_),
         count=count,
         layout=layout,
-        precision=precision,
+        precision=precision or _kept(catalog, model, type_),
         batch=batch,
         seq_in=seq_in,
         seq_out=seq_out,
@@ -74,7 +76,7 @@ def predict(
             say(row["metric"])
         return
     kept = [("experts", experts_precision), ("cache", kv_precision)]
-    formats = ", ".join([precision, *(f"{part} {name}" for part, name in kept if name)])
+    formats = ", ".join([asked.precision, *(f"{part} {name}" for part, name in kept if name)])
     fields([("Model", model or f"{params:g} parameters"), ("Devices", f"{count} {accelerator}"),
             ("Precision", formats), ("Engine", framework or "-"), ("Layout", rows[0]["layout"])])  # fmt: skip
     for row in rows:
@@ -84,6 +86,13 @@ def predict(
             (row["metric"], two_digits(row["value"])), ("Band (90 %)", band), ("From", row["from"]),
             ("Extrapolates", "; ".join(row["beyond"]) or "no"),
         ])  # fmt: skip
+
+
+def _kept(catalog: "Catalog", model: str, type_: str) -> str:
+    """As a job file that says none is read."""
+    from scheduler.model.transformers import kept_in
+
+    return (kept_in(catalog.models, model) if type_ == "inference" and model else "") or "bf16"
 
 
 def asked_of(catalog: "Catalog", accelerator: str, model: str, params: float, type_: str) -> "Asked":

@@ -236,10 +236,8 @@ def _served(
     formats: Numerics,
     engine: str,
 ) -> Modelled | None:
-    chip, storage = (
-        cast(Accelerator, accelerator.value),
-        storage_of(model, formats.precision, formats.experts, formats.cache),
-    )
+    chip = cast(Accelerator, accelerator.value)
+    storage = storage_of(model, formats.precision, formats.experts, formats.cache)
     try:
         rate, split = service_split(model, chip, count, objectives, lengths, _serving(fit), storage, engine=engine)
     except UsageError:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,17 @@ def test_six_declared_and_four_measured_is_told_from_the_measurements_to_the_ala
     told = capsys.readouterr().err
     assert f"h20-96 over h200 in dense_training is declared as {1 / declared.value:.3g}" in told
     assert "measured as 0.25 (" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "formats"),
+    [
+        (("--model", "deepseek-r1"), "fp8"),
+        (("--model", "deepseek-r1", "--precision", "bf16", "--count", "16"), "bf16"),
+        (("--model", "llama-3.1-70b-instruct-fp8"), "fp8"),
+        (("--model", "llama-3.1-70b"), "bf16"),
+    ],
+)
+def test_what_is_served_is_predicted_in_the_format_its_weights_are_kept_in(command, words, formats):
+    told = command("predict", "--type", "inference", "--accelerator", "h200", "--count", "8", *words)
+    assert re.search(rf"Precision: +{formats}\n", told)
